@@ -1,0 +1,1 @@
+"""Files, S3, SQL, Ray: the ports, carried out."""

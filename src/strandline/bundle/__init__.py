@@ -1,0 +1,1 @@
+"""The self-contained model file: its format, its checks and its runtime."""

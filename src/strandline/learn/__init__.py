@@ -1,0 +1,1 @@
+"""Heads, cross-validated trials, calibration, evaluation and reports."""

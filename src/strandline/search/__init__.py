@@ -1,0 +1,1 @@
+"""Spaces, search algorithms, schedulers and the engine that asks and tells them."""

@@ -1,0 +1,75 @@
+"""Where things are kept and what a run may use, read once from the environment."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class S3Settings:
+    """How to reach an S3 store.
+
+    Keys come from the environment only, so they never stand in a command line.
+    """
+
+    endpoint: str = "s3.amazonaws.com"
+    region: str | None = None
+    access_key: str | None = None
+    secret_key: str | None = field(default=None, repr=False)
+    session_token: str | None = field(default=None, repr=False)
+    secure: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one process.
+
+    Attributes:
+        home: root of everything a laptop keeps (`STRANDLINE_HOME`, default `~/.strandline`).
+        store_url: `file:///…` or `s3://bucket/prefix` (`STRANDLINE_STORE`).
+        catalog_url: SQLAlchemy URL (`STRANDLINE_CATALOG`).
+        s3: how to reach `s3://` sources and stores (`STRANDLINE_S3_*`, else `AWS_*`).
+    """
+
+    home: Path
+    store_url: str
+    catalog_url: str
+    s3: S3Settings = S3Settings()
+
+    @property
+    def cache_dir(self) -> Path:
+        """Recomputable things: exported backbones, embeddings. Safe to delete."""
+        return self.home / "cache"
+
+    @property
+    def runs_dir(self) -> Path:
+        """Logs, checkpoints and lock files of local runs."""
+        return self.home / "runs"
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings from `environ` (default: the process environment)."""
+    env = os.environ if environ is None else environ
+    home = Path(env.get("STRANDLINE_HOME") or Path.home() / ".strandline").expanduser().absolute()
+    return Settings(
+        home=home,
+        store_url=env.get("STRANDLINE_STORE") or (home / "store").as_uri(),
+        catalog_url=env.get("STRANDLINE_CATALOG") or f"sqlite:///{home / 'catalog.sqlite'}",
+        s3=_load_s3(env),
+    )
+
+
+def _load_s3(env: Mapping[str, str]) -> S3Settings:
+    endpoint = env.get("STRANDLINE_S3_ENDPOINT") or env.get("AWS_ENDPOINT_URL") or ""
+    host = endpoint.removeprefix("https://").removeprefix("http://").rstrip("/")
+    return S3Settings(
+        endpoint=host or S3Settings().endpoint,
+        region=env.get("STRANDLINE_S3_REGION") or env.get("AWS_REGION") or None,
+        access_key=env.get("STRANDLINE_S3_ACCESS_KEY") or env.get("AWS_ACCESS_KEY_ID"),
+        secret_key=env.get("STRANDLINE_S3_SECRET_KEY") or env.get("AWS_SECRET_ACCESS_KEY"),
+        session_token=env.get("STRANDLINE_S3_SESSION_TOKEN") or env.get("AWS_SESSION_TOKEN"),
+        secure=not endpoint.startswith("http://"),
+    )

@@ -1,0 +1,1 @@
+"""Builders, doubles and the contract suites that every adapter passes."""
