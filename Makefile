@@ -1,0 +1,60 @@
+# Everything a person does with this checkout. `make help` lists it.
+# Needs only Python >= 3.11 and make; the environment is made in .venv on first use.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO_HOME ?= .demo
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format generate verify bench lock clean
+
+help: ## Show this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+install: $(STAMP) ## Make the environment in .venv, exactly as locked
+
+# uv installs the lock in a fraction of pip's time; its own pin and hashes come from the same lock.
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Strandline needs Python 3.11 or newer: set PYTHON=/path/to/python3.11"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || { echo "python3 -m venv failed: on Debian or Ubuntu, install python3-venv"; exit 1; }
+	@awk '/^[a-z]/ {on = ($$1 ~ /^uv==/)} on' requirements.lock > $(VENV)/uv.lock
+	@echo "Installing the locked environment into $(VENV) (about 6 GB; minutes on a first run) ..."
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+demo: $(STAMP) ## Import real images, train, evaluate, predict: under four minutes
+	@DEMO_HOME=$(DEMO_HOME) PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
+
+test: $(STAMP) ## Run the tests
+	@$(BIN)/python -m pytest -q
+
+lint: $(STAMP) ## Check style, types and layers
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-logo
+
+format: $(STAMP) ## Format the code
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+generate: $(STAMP) ## Write what is generated: CRDs, schemas, reference pages
+	@$(BIN)/python tools/generate.py
+
+verify: $(STAMP) ## Fail when something generated is out of date
+	@$(BIN)/python tools/generate.py --check
+
+bench: $(STAMP) ## Run the benchmarks and print their tables
+	@for each in bench/*/run.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done
+
+lock: $(STAMP) ## Resolve requirements.lock anew (hashes, no index addresses)
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
+	  --no-emit-index-url --no-emit-find-links --no-header pyproject.toml --output-file requirements.lock
+
+clean: ## Remove the environment, caches and the demo's folder
+	@rm -rf $(VENV) $(DEMO_HOME) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
