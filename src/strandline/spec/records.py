@@ -205,6 +205,30 @@ class ModelVersion(Record):
     created_at: datetime
 
 
+class BestValue(Record):
+    """The best value of a search's first objective."""
+
+    metric: str
+    value: float
+
+
+class TrainReport(Record):
+    """What a training brought; `train -o json` prints exactly these fields (contract v1).
+
+    Attributes:
+        search: name of the Search.
+        trials: number of trials that gave a result.
+        seconds: wall-clock time, searching to registered model.
+    """
+
+    search: str
+    model: str
+    version: int
+    trials: int
+    best: BestValue
+    seconds: float
+
+
 class Event(Record):
     """Something that happened to a resource, as `kubectl get events` would show it."""
 
