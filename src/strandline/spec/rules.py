@@ -1,14 +1,18 @@
 """Cross-field rules, written once and checked twice.
 
 A rule holds the CEL expression that an apiserver evaluates and the same check in
-Python. `make verify` and a property test keep the two from drifting apart.
+Python; property tests keep the two from drifting apart. `SpecModel`, the base of
+everything in a document, checks them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
+from pydantic.alias_generators import to_camel
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,11 +21,71 @@ class Rule:
 
     Attributes:
         cel: Common Expression Language text over `self` (Kubernetes
-            `x-kubernetes-validations`).
+            `x-kubernetes-validations`). Defaults are filled in before it is evaluated.
         holds: the same check on the parsed model.
-        message: what is wrong and how to mend it.
+        message: what is wrong and how to mend it; one line.
     """
 
     cel: str
     holds: Callable[[Any], bool]
     message: str
+
+
+def keyed_by(*keys: str) -> dict[str, Any]:
+    """Mark a list of objects as one whose entries differ in `keys` (document names)."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+def distinct() -> dict[str, Any]:
+    """Mark a list of scalars as one without repetitions."""
+    return {"x-kubernetes-list-type": "set"}
+
+
+class SpecModel(BaseModel):
+    """Base of everything in a document: frozen, unknown fields refused, rules checked."""
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        populate_by_name=True,
+        allow_inf_nan=False,
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, value: Any) -> Any:
+        """Take an explicit null for an absent field, as an apiserver does."""
+        if isinstance(value, Mapping):
+            return {key: each for key, each in value.items() if each is not None}
+        return value
+
+    @field_validator("*", mode="after")
+    @classmethod
+    def _check_list(cls, value: Any, info: ValidationInfo) -> Any:
+        marks = cls.model_fields[str(info.field_name)].json_schema_extra
+        if isinstance(value, list) and isinstance(marks, dict):
+            _refuse_repetition(value, marks)
+        return value
+
+    @model_validator(mode="after")
+    def _check_rules(self) -> Self:
+        for rule in self.rules:
+            if not rule.holds(self):
+                raise ValueError(rule.message)
+        return self
+
+
+def _refuse_repetition(entries: Sequence[Any], marks: dict[str, Any]) -> None:
+    list_type = marks.get("x-kubernetes-list-type")
+    if list_type not in ("set", "map"):
+        return
+    keys: list[str] = marks.get("x-kubernetes-list-map-keys", [])
+    seen = set()
+    for entry in entries:
+        identity = tuple(getattr(entry, key) for key in keys) if keys else entry
+        if identity in seen:
+            shown = identity[0] if isinstance(identity, tuple) else identity
+            raise ValueError(f"{shown!r} stands here twice: every entry once")
+        seen.add(identity)

@@ -6,69 +6,51 @@ models (`make generate`). Fields are camelCase in documents and snake_case in Py
 
 from __future__ import annotations
 
-import re
-from datetime import timedelta
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
-from pydantic.alias_generators import to_camel
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from strandline.spec.records import Scalar, Task
-from strandline.spec.rules import Rule
+from strandline.spec.fields import (
+    LARGEST_EXACT_INT,
+    Duration,
+    LabelKey,
+    LabelValue,
+    Name,
+    Setting,
+    ShortText,
+)
+from strandline.spec.fields import parse_duration as parse_duration
+from strandline.spec.naming import AGE, Column, KindNames, ready_columns
+from strandline.spec.records import Task
+from strandline.spec.rules import Rule, SpecModel, keyed_by
+from strandline.spec.search_space import Parameter as Parameter
+from strandline.spec.search_space import ParameterCondition as ParameterCondition
+from strandline.spec.search_space import ParameterType as ParameterType
+from strandline.spec.search_space import Space as Space
+from strandline.spec.search_space import SpacePreset as SpacePreset
+from strandline.spec.status import DatasetStatus, ModelStatus, SearchStatus, Status
 
 API_VERSION = "strandline.dev/v1alpha1"
-
-Name = Annotated[
-    str,
-    StringConstraints(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$", min_length=1, max_length=63),
-]
-"""A DNS label (RFC 1123), as Kubernetes names things."""
-
-Duration = Annotated[
-    str, StringConstraints(pattern=r"^([0-9]+h)?([0-9]+m)?([0-9]+s)?$", min_length=2, max_length=32)
-]
-"""Hours, minutes and seconds: `2m`, `1h30m`, `45s`."""
-
-_DURATION = re.compile(r"^(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s)?$")
-
-
-def parse_duration(text: str) -> timedelta:
-    """Parse `1h30m`, `45s` and the like.
-
-    Raises:
-        ValueError: the text is not a duration.
-    """
-    match = _DURATION.match(text)
-    if not text or match is None:
-        raise ValueError(f"{text!r} is not a duration: write it like 45s, 2m or 1h30m")
-    hours, minutes, seconds = (int(part or 0) for part in match.groups())
-    return timedelta(hours=hours, minutes=minutes, seconds=seconds)
-
-
-class SpecModel(BaseModel):
-    """Base of everything in a document: frozen, unknown fields refused, rules checked."""
-
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", alias_generator=to_camel, populate_by_name=True
-    )
-    rules: ClassVar[tuple[Rule, ...]] = ()
-
-    @model_validator(mode="after")
-    def _check_rules(self) -> Self:
-        for rule in self.rules:
-            if not rule.holds(self):
-                raise ValueError(rule.message)
-        return self
 
 
 class Metadata(SpecModel):
     """The part of Kubernetes' ObjectMeta that documents may set."""
 
     name: Name = Field(description="Name of the object, unique per kind and namespace.")
-    namespace: Name = Field(default="default", description="Namespace of the object.")
-    labels: dict[str, str] = Field(default_factory=dict, description="Labels for selectors.")
-    annotations: dict[str, str] = Field(default_factory=dict, description="Free-form notes.")
+    namespace: Name = Field(
+        default="default", description="Namespace of the object; a laptop has only one."
+    )
+    labels: dict[LabelKey, LabelValue] = Field(
+        default_factory=dict, description="Labels for selectors."
+    )
+    annotations: dict[LabelKey, StrictStr] = Field(
+        default_factory=dict, description="Free-form notes."
+    )
+
+
+def _is_some_time(text: str | None) -> bool:
+    return text is None or any(digit in text for digit in "123456789")
 
 
 # ---------------------------------------------------------------- Dataset
@@ -96,28 +78,47 @@ class TaskChoice(StrEnum):
 class DatasetSource(SpecModel):
     """Where the images come from."""
 
-    uri: str = Field(
+    uri: StrictStr = Field(
         min_length=1,
         max_length=2048,
-        description="A path, `file://` or `s3://` address of a folder, archive or table.",
+        description="A path, `file://` or `s3://` address of a folder, archive or table. "
+        "On a laptop a relative path starts at the folder of the document.",
     )
     format: SourceFormat = Field(
         default=SourceFormat.AUTO, description="Layout of the source; `auto` looks at it."
+    )
+    root: StrictStr | None = Field(
+        default=None,
+        min_length=1,
+        max_length=2048,
+        description="Folder or prefix that relative paths in a table start from; "
+        "the table's own if absent.",
     )
 
 
 class ImportLimits(SpecModel):
     """What one image may cost before it is refused."""
 
-    max_bytes: int = Field(default=50_000_000, ge=1, description="Largest encoded image, in bytes.")
-    max_pixels: int = Field(
-        default=100_000_000, ge=1, description="Largest image, width times height."
+    max_bytes: StrictInt = Field(
+        default=50_000_000,
+        ge=1,
+        le=LARGEST_EXACT_INT,
+        description="Largest encoded image, in bytes.",
     )
-    timeout_seconds: float = Field(
+    max_pixels: StrictInt = Field(
+        default=100_000_000,
+        ge=1,
+        le=LARGEST_EXACT_INT,
+        description="Largest image, width times height.",
+    )
+    timeout_seconds: StrictFloat = Field(
         default=20.0, gt=0, le=3600, description="Longest time to decode one image."
     )
-    max_items: int = Field(
-        default=5_000_000, ge=1, description="Most images that one import takes."
+    max_items: StrictInt = Field(
+        default=5_000_000,
+        ge=1,
+        le=LARGEST_EXACT_INT,
+        description="Most images that one import takes.",
     )
 
 
@@ -132,14 +133,16 @@ class SplitPolicy(SpecModel):
             "their sum must be below 1",
         ),
     )
-    validation: float = Field(
+    validation: StrictFloat = Field(
         default=0.0,
         ge=0,
         lt=1,
         description="Share held out for validation; 0 uses cross-validation on the training part.",
     )
-    test: float = Field(default=0.2, ge=0, lt=1, description="Share held out for the evaluation.")
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the division.")
+    test: StrictFloat = Field(
+        default=0.2, ge=0, lt=1, description="Share held out for the evaluation."
+    )
+    seed: StrictInt = Field(default=0, ge=0, le=2**31 - 1, description="Seed of the division.")
 
 
 class DatasetSpec(SpecModel):
@@ -164,100 +167,8 @@ class DatasetRef(SpecModel):
     """A dataset, and optionally which version of it."""
 
     name: Name = Field(description="Name of the Dataset.")
-    version: int | None = Field(default=None, ge=1, description="Version; the newest if absent.")
-
-
-class SpacePreset(StrEnum):
-    """A space that Strandline keeps."""
-
-    TRANSFER = "transfer"
-    CUSTOM = "custom"
-
-
-class ParameterType(StrEnum):
-    """What a parameter's values are."""
-
-    FLOAT = "float"
-    INT = "int"
-    CATEGORICAL = "categorical"
-
-
-class ParameterCondition(SpecModel):
-    """The parameter exists only while another one has one of these values."""
-
-    parameter: str = Field(description="Name of the parameter that decides.", max_length=128)
-    values: list[str] = Field(
-        min_length=1, max_length=64, description="Values (as text) that switch this one on."
-    )
-
-
-class Parameter(SpecModel):
-    """One dimension of a search space."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="self.type == 'categorical' ? has(self.values) && !has(self.min) && !has(self.max)"
-            " : has(self.min) && has(self.max) && !has(self.values)",
-            holds=lambda p: (
-                (p.values is not None and p.min is None and p.max is None)
-                if p.type is ParameterType.CATEGORICAL
-                else (p.min is not None and p.max is not None and p.values is None)
-            ),
-            message="a categorical parameter takes values; float and int take min and max",
-        ),
-        Rule(
-            cel="!has(self.min) || !has(self.max) || self.min < self.max",
-            holds=lambda p: p.min is None or p.max is None or p.min < p.max,
-            message="min must be below max",
-        ),
-        Rule(
-            cel="!self.log || (has(self.min) && self.min > 0.0)",
-            holds=lambda p: not p.log or (p.min is not None and p.min > 0),
-            message="a log parameter needs a min above 0",
-        ),
-    )
-    name: str = Field(
-        min_length=1, max_length=128, pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$", description="Name."
-    )
-    type: ParameterType = Field(description="float, int or categorical.")
-    min: float | None = Field(default=None, description="Smallest value, inclusive.")
-    max: float | None = Field(default=None, description="Largest value, inclusive.")
-    log: bool = Field(default=False, description="Search on a logarithmic scale.")
-    values: list[str] | None = Field(
-        default=None, min_length=1, max_length=256, description="Values of a categorical."
-    )
-    when: ParameterCondition | None = Field(
-        default=None, description="Condition under which the parameter exists."
-    )
-
-
-class Space(SpecModel):
-    """What is searched."""
-
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            cel="self.preset == 'custom' ? has(self.parameters) && size(self.parameters) > 0"
-            " : !has(self.parameters) || size(self.parameters) == 0",
-            holds=lambda s: bool(s.parameters) == (s.preset is SpacePreset.CUSTOM),
-            message="parameters belong to preset custom, and custom needs at least one",
-        ),
-    )
-    preset: SpacePreset = Field(
-        default=SpacePreset.TRANSFER,
-        description="`transfer`: pretrained backbones with heads. `custom`: your parameters.",
-    )
-    effort: Literal["fast", "balanced", "best"] = Field(
-        default="balanced", description="How large a part of the preset is searched."
-    )
-    backbones: list[str] | None = Field(
-        default=None,
-        min_length=1,
-        max_length=32,
-        description="Backbones to choose from; the preset's own if absent. "
-        "`timm:NAME` loads from the timm hub.",
-    )
-    parameters: list[Parameter] | None = Field(
-        default=None, max_length=128, description="Dimensions of a custom space."
+    version: StrictInt | None = Field(
+        default=None, ge=1, le=LARGEST_EXACT_INT, description="Version; the newest if absent."
     )
 
 
@@ -271,8 +182,11 @@ class Goal(StrEnum):
 class Objective(SpecModel):
     """A metric to improve."""
 
-    metric: str = Field(
-        min_length=1, max_length=128, description="Name of the metric, e.g. `val/log_loss`."
+    metric: StrictStr = Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_./@-]*$",
+        description="Name of the metric, e.g. `val/log_loss`.",
     )
     goal: Goal = Field(default=Goal.MAXIMIZE, description="Which way is better.")
 
@@ -280,9 +194,11 @@ class Objective(SpecModel):
 class NamedChoice(SpecModel):
     """An entry of a registry with its settings."""
 
-    name: str = Field(min_length=1, max_length=63, description="Name in the registry.")
-    settings: dict[str, Scalar] = Field(
-        default_factory=dict, description="Settings of the entry; its defaults if empty."
+    name: Name = Field(description="Name in the registry.")
+    settings: dict[ShortText, Setting] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Settings of the entry (numbers, text, true or false); its defaults if empty.",
     )
 
 
@@ -295,10 +211,15 @@ class Budget(SpecModel):
             holds=lambda b: (b.trials, b.time, b.device_hours) != (None, None, None),
             message="a budget needs trials, time or deviceHours",
         ),
+        Rule(
+            cel="!has(self.time) || self.time.matches('[1-9]')",
+            holds=lambda b: _is_some_time(b.time),
+            message="the time of a budget must be above 0s",
+        ),
     )
-    trials: int | None = Field(default=None, ge=1, le=1_000_000, description="Most trials.")
+    trials: StrictInt | None = Field(default=None, ge=1, le=1_000_000, description="Most trials.")
     time: Duration | None = Field(default=None, description="Longest wall-clock time, e.g. `10m`.")
-    device_hours: float | None = Field(
+    device_hours: StrictFloat | None = Field(
         default=None, gt=0, description="Most hours summed over all trials' devices."
     )
 
@@ -306,11 +227,14 @@ class Budget(SpecModel):
 class StopRules(SpecModel):
     """Reasons to stop before the budget is spent."""
 
-    goal: float | None = Field(
+    goal: StrictFloat | None = Field(
         default=None, description="Stop when the first objective reaches this value."
     )
-    plateau_trials: int | None = Field(
-        default=None, ge=1, description="Stop when so many trials brought no better value."
+    plateau_trials: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Stop when so many trials brought no better value.",
     )
 
 
@@ -318,7 +242,7 @@ class ModelTarget(SpecModel):
     """What the best trial becomes."""
 
     name: Name = Field(description="Name of the Model to register a version of.")
-    max_error_rate: float = Field(
+    max_error_rate: StrictFloat = Field(
         default=0.01,
         gt=0,
         lt=1,
@@ -329,12 +253,20 @@ class ModelTarget(SpecModel):
 class SearchSpec(SpecModel):
     """A search for the best way to classify a dataset."""
 
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.trialTimeout) || self.trialTimeout.matches('[1-9]')",
+            holds=lambda s: _is_some_time(s.trial_timeout),
+            message="trialTimeout must be above 0s",
+        ),
+    )
     dataset: DatasetRef = Field(description="What to learn from.")
     space: Space = Field(default_factory=Space, description="What is searched.")
     objectives: list[Objective] = Field(
         default_factory=lambda: [Objective(metric="val/log_loss", goal=Goal.MINIMIZE)],
         min_length=1,
         max_length=4,
+        json_schema_extra=keyed_by("metric"),
         description="Metrics to improve; the first decides which trial is best.",
     )
     algorithm: NamedChoice = Field(
@@ -347,18 +279,26 @@ class SearchSpec(SpecModel):
         default_factory=lambda: Budget(time="10m"), description="When the search ends."
     )
     stop: StopRules = Field(default_factory=StopRules, description="Reasons to stop early.")
-    parallelism: int = Field(default=1, ge=1, le=10_000, description="Trials at once.")
+    parallelism: StrictInt = Field(default=1, ge=1, le=10_000, description="Trials at once.")
     trial_timeout: Duration | None = Field(
         default=None, description="Longest time of one trial's step."
     )
-    max_failed_trials: int = Field(
-        default=10, ge=0, description="End as failed when more trials than this fail in a row."
+    max_failed_trials: StrictInt = Field(
+        default=10,
+        ge=0,
+        le=1_000_000,
+        description="End as failed when more trials than this fail in a row.",
     )
     pools: list[NamedChoice] = Field(
-        default_factory=list, max_length=16, description="ComputePools to run on; local if empty."
+        default_factory=list,
+        max_length=16,
+        json_schema_extra=keyed_by("name"),
+        description="ComputePools to run on; local if empty.",
     )
-    seed: int = Field(default=0, ge=0, le=2**31 - 1, description="Seed of every random choice.")
-    suspend: bool = Field(default=False, description="Hold the search; its state is kept.")
+    seed: StrictInt = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of every random choice."
+    )
+    suspend: StrictBool = Field(default=False, description="Hold the search; its state is kept.")
     model: ModelTarget | None = Field(
         default=None, description="Register the best trial, refitted, as a version of this Model."
     )
@@ -370,40 +310,99 @@ class SearchSpec(SpecModel):
 class ModelSpec(SpecModel):
     """A named series of model versions."""
 
-    description: str = Field(default="", max_length=4096, description="For the model card.")
-    license: str = Field(default="", max_length=256, description="Licence of the model.")
-    intended_use: str = Field(
+    description: StrictStr = Field(default="", max_length=4096, description="For the model card.")
+    license: StrictStr = Field(default="", max_length=256, description="Licence of the model.")
+    intended_use: StrictStr = Field(
         default="", max_length=4096, description="What it is meant for, and what not."
     )
-    default_version: int | None = Field(
-        default=None, ge=1, description="Version that predicts; the newest if absent."
+    default_version: StrictInt | None = Field(
+        default=None,
+        ge=1,
+        le=LARGEST_EXACT_INT,
+        description="Version that predicts; the newest if absent.",
     )
 
 
-class Dataset(SpecModel):
-    """A set of labeled images, versioned."""
+class KindModel(SpecModel):
+    """What the documents of all kinds have in common."""
+
+    names: ClassVar[KindNames]
+    status_model: ClassVar[type[Status]]
 
     api_version: Literal["strandline.dev/v1alpha1"] = Field(description="Version of this schema.")
-    kind: Literal["Dataset"] = Field(description="Kind of this object.")
+    kind: StrictStr = Field(description="Kind of this object.")
     metadata: Metadata = Field(description="Name, labels and annotations.")
+
+
+class Dataset(KindModel):
+    """A set of labeled images, versioned."""
+
+    names: ClassVar[KindNames] = KindNames(
+        plural="datasets",
+        singular="dataset",
+        short=("ds",),
+        columns=(
+            *ready_columns(),
+            Column("Version", "integer", ".status.version", "Number of the newest version."),
+            Column("Items", "integer", ".status.items", "Distinct images."),
+            Column("Labeled", "integer", ".status.labeled", "Images that have labels.", wide=True),
+            Column("Labels", "integer", ".status.labels", "Number of different labels."),
+            Column("Refused", "integer", ".status.refused", "Files left out.", wide=True),
+            Column("Source", "string", ".spec.source.uri", "Where it comes from.", wide=True),
+            AGE,
+        ),
+    )
+    status_model: ClassVar[type[Status]] = DatasetStatus
+
+    kind: Literal["Dataset"] = Field(description="Kind of this object.")
     spec: DatasetSpec = Field(description="What is wanted.")
 
 
-class Search(SpecModel):
+class Search(KindModel):
     """A search over backbones, heads and hyperparameters that ends in a Model."""
 
-    api_version: Literal["strandline.dev/v1alpha1"] = Field(description="Version of this schema.")
+    names: ClassVar[KindNames] = KindNames(
+        plural="searches",
+        singular="search",
+        short=("srch",),
+        columns=(
+            *ready_columns(),
+            Column("Dataset", "string", ".spec.dataset.name", "What it learns from."),
+            Column("Completed", "integer", ".status.trials.completed", "Trials that ran through."),
+            Column("Pruned", "integer", ".status.trials.pruned", "Stopped early.", wide=True),
+            Column("Failed", "integer", ".status.trials.failed", "Trials that died.", wide=True),
+            Column("Best", "number", ".status.best.value", "Best value of the first objective."),
+            Column("Metric", "string", ".status.best.metric", "The first objective.", wide=True),
+            Column("Model", "string", ".spec.model.name", "What the best trial becomes."),
+            AGE,
+        ),
+    )
+    status_model: ClassVar[type[Status]] = SearchStatus
+
     kind: Literal["Search"] = Field(description="Kind of this object.")
-    metadata: Metadata = Field(description="Name, labels and annotations.")
     spec: SearchSpec = Field(description="What is wanted.")
 
 
-class Model(SpecModel):
+class Model(KindModel):
     """A named series of trained, evaluated and exported model versions."""
 
-    api_version: Literal["strandline.dev/v1alpha1"] = Field(description="Version of this schema.")
+    names: ClassVar[KindNames] = KindNames(
+        plural="models",
+        singular="model",
+        short=("mdl",),
+        columns=(
+            *ready_columns(),
+            Column("Version", "integer", ".status.version", "Version that predicts."),
+            Column("Task", "string", ".status.task", "What its labels mean.", wide=True),
+            Column("Labels", "integer", ".status.labels", "Number of its labels."),
+            Column("Dataset", "string", ".status.dataset", "What it was trained on."),
+            Column("Headline", "string", ".status.headline", "Its metric on the test split."),
+            AGE,
+        ),
+    )
+    status_model: ClassVar[type[Status]] = ModelStatus
+
     kind: Literal["Model"] = Field(description="Kind of this object.")
-    metadata: Metadata = Field(description="Name, labels and annotations.")
     spec: ModelSpec = Field(default_factory=ModelSpec, description="What is wanted.")
 
 

@@ -1,0 +1,157 @@
+"""What a Search may search: a space that Strandline keeps, or the user's own parameters."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import ClassVar, Literal
+
+from pydantic import Field, StrictBool, StrictFloat, StrictStr
+
+from strandline.spec.fields import LARGEST_EXACT_INT, ShortText
+from strandline.spec.rules import Rule, SpecModel, distinct, keyed_by
+
+
+def _is_exact_int(bound: float | None) -> bool:
+    return bound is None or (abs(bound) <= LARGEST_EXACT_INT and bound == int(bound))
+
+
+class SpacePreset(StrEnum):
+    """A space that Strandline keeps."""
+
+    TRANSFER = "transfer"
+    CUSTOM = "custom"
+
+
+class ParameterType(StrEnum):
+    """What a parameter's values are."""
+
+    FLOAT = "float"
+    INT = "int"
+    CATEGORICAL = "categorical"
+
+
+class ParameterCondition(SpecModel):
+    """The parameter exists only while another one has one of these values."""
+
+    parameter: ShortText = Field(description="Name of the parameter that decides.")
+    values: list[ShortText] = Field(
+        min_length=1,
+        max_length=64,
+        json_schema_extra=distinct(),
+        description="Values (as text) that switch this one on.",
+    )
+
+
+class Parameter(SpecModel):
+    """One dimension of a search space."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.type == 'categorical' ? has(self.values) && !has(self.min) && !has(self.max)"
+            " : has(self.min) && has(self.max) && !has(self.values)",
+            holds=lambda p: (
+                (p.values is not None and p.min is None and p.max is None)
+                if p.type is ParameterType.CATEGORICAL
+                else (p.min is not None and p.max is not None and p.values is None)
+            ),
+            message="a categorical parameter takes values; float and int take min and max",
+        ),
+        Rule(
+            cel="!has(self.min) || !has(self.max) || self.min < self.max",
+            holds=lambda p: p.min is None or p.max is None or p.min < p.max,
+            message="min must be below max",
+        ),
+        Rule(
+            cel="!self.log || (has(self.min) && self.min > 0.0)",
+            holds=lambda p: not p.log or (p.min is not None and p.min > 0),
+            message="a log parameter needs a min above 0",
+        ),
+        Rule(
+            cel="!self.log || self.type != 'categorical'",
+            holds=lambda p: not p.log or p.type is not ParameterType.CATEGORICAL,
+            message="a categorical parameter has no order: log belongs to float and int",
+        ),
+        Rule(
+            cel="self.type != 'int' || ((!has(self.min) || (self.min >= -9007199254740992.0"
+            " && double(int(self.min)) == self.min)) && (!has(self.max) ||"
+            " (self.max <= 9007199254740992.0 && double(int(self.max)) == self.max)))",
+            holds=lambda p: (
+                p.type is not ParameterType.INT
+                or all(_is_exact_int(bound) for bound in (p.min, p.max))
+            ),
+            message="an int parameter takes whole numbers as min and max",
+        ),
+        Rule(
+            cel="!has(self.when) || self.when.parameter != self.name",
+            holds=lambda p: p.when is None or p.when.parameter != p.name,
+            message="a parameter cannot be a condition of itself",
+        ),
+    )
+    name: StrictStr = Field(
+        min_length=1,
+        max_length=128,
+        pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$",
+        description="Name under which candidates hold its value.",
+    )
+    type: ParameterType = Field(description="float, int or categorical.")
+    min: StrictFloat | None = Field(default=None, description="Smallest value, inclusive.")
+    max: StrictFloat | None = Field(default=None, description="Largest value, inclusive.")
+    log: StrictBool = Field(default=False, description="Search on a logarithmic scale.")
+    values: list[ShortText] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=256,
+        json_schema_extra=distinct(),
+        description="Values of a categorical.",
+    )
+    when: ParameterCondition | None = Field(
+        default=None, description="Condition under which the parameter exists."
+    )
+
+
+class Space(SpecModel):
+    """What is searched."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="self.preset == 'custom' ? has(self.parameters) && size(self.parameters) > 0"
+            " : !has(self.parameters) || size(self.parameters) == 0",
+            holds=lambda s: bool(s.parameters) == (s.preset is SpacePreset.CUSTOM),
+            message="parameters belong to preset custom, and custom needs at least one",
+        ),
+        Rule(
+            cel="!has(self.parameters) || self.parameters.all(p, !has(p.when)"
+            " || self.parameters.exists(q, q.name == p.when.parameter))",
+            holds=lambda s: (
+                {p.when.parameter for p in s.parameters or () if p.when}
+                <= {p.name for p in s.parameters or ()}
+            ),
+            message="when.parameter must name a parameter of the same space",
+        ),
+        Rule(
+            cel="self.preset == 'transfer' || !has(self.backbones)",
+            holds=lambda s: s.preset is SpacePreset.TRANSFER or s.backbones is None,
+            message="backbones belong to preset transfer",
+        ),
+    )
+    preset: SpacePreset = Field(
+        default=SpacePreset.TRANSFER,
+        description="`transfer`: pretrained backbones with heads. `custom`: your parameters.",
+    )
+    effort: Literal["fast", "balanced", "best"] = Field(
+        default="balanced", description="How large a part of the preset is searched."
+    )
+    backbones: list[ShortText] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=32,
+        json_schema_extra=distinct(),
+        description="Backbones to choose from; the preset's own if absent. "
+        "`timm:NAME` loads from the timm hub.",
+    )
+    parameters: list[Parameter] | None = Field(
+        default=None,
+        max_length=128,
+        json_schema_extra=keyed_by("name"),
+        description="Dimensions of a custom space.",
+    )
