@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
 
@@ -47,6 +47,21 @@ ShortText = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)
 
 Setting = StrictBool | StrictInt | StrictFloat | StrictStr
 """A value in the settings of a registry entry."""
+
+PATTERN_MEANINGS: dict[str, str] = {}
+"""What a pattern asks for, in words, by its regular expression."""
+
+
+def _mean(alias: Any, words: str) -> None:
+    for constraint in alias.__metadata__:
+        if isinstance(constraint, StringConstraints) and isinstance(constraint.pattern, str):
+            PATTERN_MEANINGS[constraint.pattern] = words
+
+
+_mean(Name, "lower-case letters, digits and `-` inside, like `coast-quick`")
+_mean(Duration, "a duration like 45s, 2m or 1h30m")
+_mean(LabelKey, "letters, digits, `-`, `_` and `.`, optionally after `example.com/`")
+_mean(LabelValue, "up to 63 letters, digits, `-`, `_` and `.`")
 
 LARGEST_EXACT_INT = 2**53
 """Integers up to here survive every JSON reader (RFC 8259, section 6)."""
