@@ -1,0 +1,196 @@
+"""Decide what brings an object closer to its spec: pure, the same on laptop and cluster.
+
+`reconcile` looks at one object and what was observed about it, and returns the actions to
+take now. Calling it again after they were taken returns nothing new, however often it is
+called and whenever its caller was killed: all memory is in the status and the job's view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from strandline.control.backoff import (
+    MAX_FAILURES,
+    delay_seconds,
+    describe_exit,
+    permanent_reason,
+)
+from strandline.ports import Resource
+from strandline.spec.actions import (
+    Action,
+    DatasetView,
+    JobState,
+    LookAgain,
+    Observed,
+    StartJob,
+    StopJob,
+    WriteStatus,
+)
+from strandline.spec.conditions import (
+    STALLED,
+    SUSPENDED,
+    Why,
+    get_condition,
+    is_settled,
+    is_true,
+    mark_done,
+    mark_failed,
+    mark_suspended,
+    mark_working,
+)
+from strandline.spec.records import ModelVersion
+
+Actions = tuple[Action, ...]
+
+INTERRUPTED = "Interrupted"
+"""Reason of a Suspended condition that a person caused with Ctrl-C: only they undo it."""
+
+
+def reconcile(resource: Resource, observed: Observed) -> Actions:
+    """Return what to do about `resource` now; nothing when all is as it should be."""
+    match resource.kind:
+        case "Dataset":
+            return _reconcile_dataset(resource, observed)
+        case "Search":
+            return _reconcile_search(resource, observed)
+        case "Model":
+            return _write(resource, model_status(resource, observed))
+        case _:
+            return ()
+
+
+def _reconcile_dataset(resource: Resource, observed: Observed) -> Actions:
+    if is_settled(resource.status, resource.generation) or _is_interrupted(resource):
+        return ()
+    return _drive_job(resource, observed, "Importing", "The images are being imported.")
+
+
+def _reconcile_search(resource: Resource, observed: Observed) -> Actions:
+    if is_settled(resource.status, resource.generation):
+        return ()
+    if resource.spec.get("suspend"):
+        why = _why(resource, observed, "Suspended", "spec.suspend is true; its state is kept.")
+        return _stop(observed) + _write(resource, mark_suspended(resource.status, why))
+    if _is_interrupted(resource):
+        return ()
+    if observed.job.state is not JobState.RUNNING:
+        missing = _missing_dataset(resource.spec["dataset"], observed.dataset)
+        if missing:
+            why = _why(resource, observed, "WaitingForDataset", missing)
+            return _write(resource, mark_working(resource.status, why))
+    return _drive_job(resource, observed, "Searching", "Trials are running.")
+
+
+def _drive_job(resource: Resource, observed: Observed, reason: str, message: str) -> Actions:
+    """Start, restart or give up the job of an object whose spec is not fulfilled."""
+    job = observed.job
+    working = mark_working(resource.status, _why(resource, observed, reason, message))
+    if job.state is JobState.RUNNING:
+        if job.generation in (None, resource.generation):
+            return ()
+        changed = "The spec changed: the job stops, and goes on with the new one."
+        why = _why(resource, observed, "SpecChanged", changed)
+        return (StopJob(), *_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
+    if job.state is JobState.NONE or job.generation != resource.generation:
+        return (*_write(resource, working), StartJob(resource.generation))
+    return _after_end(resource, observed, working)
+
+
+def _after_end(resource: Resource, observed: Observed, working: Mapping[str, Any]) -> Actions:
+    """Decide after a job ended without having settled the status itself."""
+    job = observed.job
+    if job.exit_code == 0:
+        why = _why(resource, observed, "JobSucceeded", "The job ended well.")
+        return _write(resource, mark_done(resource.status, why))
+    ended = describe_exit(job.exit_code)
+    said = f"; its last words: {job.last_words}" if job.last_words else ""
+    if reason := permanent_reason(job.exit_code):
+        why = _why(resource, observed, reason, f"The job failed: {ended}{said}")
+        return _write(resource, mark_failed(resource.status, why))
+    if job.failures >= MAX_FAILURES:
+        text = f"The job ended badly {job.failures} times in a row; lastly {ended}{said}"
+        why = _why(resource, observed, "BackoffLimitExceeded", text)
+        return _write(resource, mark_failed(resource.status, why))
+    ended_at = job.ended_at or observed.now
+    due = ended_at + timedelta(seconds=delay_seconds(job.failures))
+    if observed.now >= due:
+        return (*_write(resource, working), StartJob(resource.generation))
+    text = f"The job failed: {ended}{said}; it starts again at {due:%H:%M:%S} UTC"
+    why = _why(resource, observed, "BackingOff", text)
+    wait = LookAgain((due - observed.now).total_seconds())
+    return (*_write(resource, mark_working(resource.status, why)), wait)
+
+
+def _missing_dataset(reference: Mapping[str, Any], dataset: DatasetView | None) -> str | None:
+    """Return why a search cannot start on its dataset yet, None when it can."""
+    name, wanted = reference["name"], reference.get("version")
+    if dataset is None:
+        return f"There is no dataset {name} yet."
+    numbers = [version.version for version in dataset.versions]
+    if wanted is not None:
+        return None if wanted in numbers else f"Dataset {name} has no version {wanted} yet."
+    if numbers and (not dataset.status or is_settled(dataset.status, dataset.generation)):
+        return None
+    stalled = get_condition(dataset.status, STALLED)
+    if stalled and is_true(dataset.status, STALLED, dataset.generation):
+        return f"The import of dataset {name} failed: {stalled['message']}"
+    return f"Dataset {name} is still being imported."
+
+
+def model_status(resource: Resource, observed: Observed) -> Mapping[str, Any]:
+    """Return the status of a Model, which its versions and its spec decide alone."""
+    wanted = resource.spec.get("defaultVersion")
+    versions = observed.model_versions
+    chosen = _chosen(versions, wanted)
+    if chosen is None:
+        missing = "It has no version yet." if wanted is None else f"It has no version {wanted} yet."
+        why = _why(resource, observed, "WaitingForVersion", missing)
+        return {**mark_working(resource.status, why), "versions": len(versions)}
+    why = _why(resource, observed, "VersionReady", f"Version {chosen.version} predicts.")
+    return {
+        **mark_done(resource.status, why),
+        "versions": len(versions),
+        "version": chosen.version,
+        "task": chosen.task.value,
+        "labels": len(chosen.labels),
+        "dataset": chosen.dataset,
+        "headline": _headline(chosen),
+    }
+
+
+def _chosen(versions: Any, wanted: int | None) -> ModelVersion | None:
+    for version in reversed(versions):
+        if wanted in (None, version.version):
+            found: ModelVersion = version
+            return found
+    return None
+
+
+def _headline(version: ModelVersion) -> str:
+    for name in ("precision_at_1", "auc_pr", *sorted(version.metrics)):
+        if name in version.metrics:
+            return f"{name}={version.metrics[name]:.4f}"
+    return ""
+
+
+def _is_interrupted(resource: Resource) -> bool:
+    condition = get_condition(resource.status, SUSPENDED)
+    return (
+        condition is not None
+        and condition["reason"] == INTERRUPTED
+        and is_true(resource.status, SUSPENDED, resource.generation)
+    )
+
+
+def _stop(observed: Observed) -> Actions:
+    return (StopJob(),) if observed.job.state is JobState.RUNNING else ()
+
+
+def _why(resource: Resource, observed: Observed, reason: str, message: str) -> Why:
+    return Why(reason, message, resource.generation, observed.now)
+
+
+def _write(resource: Resource, status: Mapping[str, Any]) -> Actions:
+    return () if dict(resource.status) == dict(status) else (WriteStatus(status),)

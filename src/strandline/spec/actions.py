@@ -1,0 +1,100 @@
+"""What a reconciler sees and what it may ask for: the words between deciding and doing.
+
+`control` decides with these, adapters and operators do; neither imports the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from strandline.spec.records import DatasetVersion, ModelVersion
+
+
+class JobState(StrEnum):
+    """Where the job of an object stands."""
+
+    NONE = "none"
+    RUNNING = "running"
+    ENDED = "ended"
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """The job of an object, as its executor knows it.
+
+    Attributes:
+        generation: spec the job was started for; None when somebody else started it.
+        exit_code: of an ended job; negative for a signal, None when nobody saw it end.
+        failures: runs in a row that ended badly soon after their start.
+        ended_at: when it ended, or was found ended.
+        last_words: the last line of its log.
+    """
+
+    state: JobState = JobState.NONE
+    generation: int | None = None
+    exit_code: int | None = None
+    failures: int = 0
+    ended_at: datetime | None = None
+    last_words: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetView:
+    """The dataset that a search refers to.
+
+    Attributes:
+        generation, status: of its resource.
+        versions: the versions that exist, oldest first.
+    """
+
+    generation: int
+    status: Mapping[str, Any]
+    versions: Sequence[DatasetVersion] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """Everything besides the object itself that a decision rests on.
+
+    Attributes:
+        dataset: what a Search refers to; None when there is no such Dataset.
+        model_versions: versions of a Model, oldest first.
+    """
+
+    now: datetime
+    job: JobView = JobView()
+    dataset: DatasetView | None = None
+    model_versions: Sequence[ModelVersion] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run the job of the object for this generation of its spec."""
+
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class StopJob:
+    """Stop the job of the object; its state is kept, so that it can go on later."""
+
+
+@dataclass(frozen=True, slots=True)
+class WriteStatus:
+    """Replace the status of the object."""
+
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LookAgain:
+    """Reconcile the object again after this time, though nothing may have changed."""
+
+    seconds: float
+
+
+Action = StartJob | StopJob | WriteStatus | LookAgain
