@@ -1,0 +1,205 @@
+"""The operator of a laptop: one background process that carries out what `control` decides.
+
+`apply` starts it; it lists the catalog's objects, reconciles each, runs their jobs and
+exits when nothing is left to do. It keeps nothing in memory that matters, so killing it
+costs nothing: the next one finds jobs and records where they were.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from strandline.adapters.local_jobs import LocalJobs
+from strandline.adapters.run_lock import is_held, try_lock
+from strandline.ports import Catalog, Clock, Resource
+from strandline.spec.actions import (
+    Action,
+    DatasetView,
+    JobState,
+    JobView,
+    LookAgain,
+    Observed,
+    StartJob,
+    StopJob,
+    WriteStatus,
+)
+from strandline.spec.errors import ConflictError, NotFoundError, StrandlineError
+from strandline.spec.records import Event
+from strandline.spec.v1alpha1 import KINDS
+
+Reconcile = Callable[[Resource, Observed], Sequence[Action]]
+Say = Callable[[str], None]
+
+POLL_SECONDS = 1.0
+_MOMENT_SECONDS = 0.05
+_MAX_LOG_BYTES = 1_000_000
+# Dataset before Search: a search sees an import that ended in the same pass.
+_ORDER = ("Dataset", "Search", "Model")
+
+
+def owner_of(catalog_url: str) -> str:
+    """Return the short name that tells this catalog's runs from another's."""
+    return hashlib.sha256(catalog_url.encode()).hexdigest()[:12]
+
+
+def agent_lock(runs_dir: Path, owner: str) -> Path:
+    """Return the lock that the running agent of this catalog holds."""
+    return runs_dir / f"agent-{owner}.lock"
+
+
+def list_all(catalog: Catalog, kind: str) -> Iterator[Resource]:
+    """Iterate over all resources of a kind, page by page."""
+    after: str | None = None
+    while page := catalog.list_resources(kind, limit=500, after=after):
+        yield from page
+        after = page[-1].name
+
+
+def observe(catalog: Catalog, resource: Resource, job: JobView, clock: Clock) -> Observed:
+    """Gather what a decision about `resource` rests on."""
+    seen = Observed(now=clock.now(), job=job)
+    if resource.kind == "Search":
+        name = str(resource.spec["dataset"]["name"])
+        return replace(seen, dataset=_observe_dataset(catalog, name))
+    if resource.kind == "Model":
+        return replace(seen, model_versions=catalog.list_model_versions(resource.name))
+    return seen
+
+
+def _observe_dataset(catalog: Catalog, name: str) -> DatasetView | None:
+    versions = catalog.list_dataset_versions(name)
+    try:
+        found = catalog.get_resource("Dataset", name)
+    except NotFoundError:
+        # A version can exist without a document: imported by a program.
+        return DatasetView(0, {}, versions) if versions else None
+    return DatasetView(found.generation, found.status, versions)
+
+
+class LocalAgent:
+    """Reconciles all objects of a catalog until nothing is left to do."""
+
+    def __init__(
+        self, catalog: Catalog, jobs: LocalJobs, reconcile: Reconcile, clock: Clock, say: Say
+    ) -> None:
+        self._catalog = catalog
+        self._jobs = jobs
+        self._reconcile = reconcile
+        self._clock = clock
+        self._say = say
+
+    def run(self, lock: Path, sleep: Callable[[float], None]) -> bool:
+        """Work until nothing is left; False when another agent is at it.
+
+        Whoever adds work writes it first and looks at the lock then; so after letting the
+        lock go, one more look at the catalog makes sure that nothing falls between.
+        """
+        while True:
+            held = try_lock(lock)
+            if held is None:
+                return False
+            with open(held, "rb"):  # noqa: PTH123 – takes the descriptor over, to close it
+                while (wait := self.run_once()) is not None:
+                    sleep(min(wait, POLL_SECONDS))
+            if self.run_once(look_only=True) is None:
+                return True
+
+    def run_once(self, look_only: bool = False) -> float | None:
+        """Reconcile every object once; return when to look again, None when idle.
+
+        With `look_only` nothing is carried out: an answer tells whether anything would be.
+        """
+        waits: list[float] = []
+        for kind in _ORDER:
+            for resource in list_all(self._catalog, kind):
+                waits += self._attend(resource, look_only)
+        waits += self._end_orphans(look_only)
+        return min(waits) if waits else None
+
+    def _attend(self, resource: Resource, look_only: bool) -> list[float]:
+        try:
+            job = self._jobs.view(resource.kind, resource.uid, note_end=not look_only)
+            actions = self._reconcile(resource, observe(self._catalog, resource, job, self._clock))
+            waits = [POLL_SECONDS] if job.state is JobState.RUNNING else []
+            if look_only:
+                return waits + [POLL_SECONDS] * len(actions)
+            return waits + [self._carry_out(resource, action) for action in actions]
+        except (ConflictError, NotFoundError):
+            return [_MOMENT_SECONDS]  # it changed or went away meanwhile: look at it afresh
+        except StrandlineError as error:
+            self._say(f"{resource.kind} {resource.name}: {error}")
+            return [POLL_SECONDS]
+
+    def _carry_out(self, resource: Resource, action: Action) -> float:
+        """Do one action; return after how many seconds the object needs another look."""
+        kind, name, uid = resource.kind, resource.name, resource.uid
+        match action:
+            case WriteStatus(status):
+                self._catalog.update_status(kind, name, status, resource.resource_version)
+            case StartJob(generation):
+                if self._jobs.start(kind, name, uid, generation):
+                    self._record(resource, "JobStarted", f"Generation {generation}")
+                return POLL_SECONDS
+            case StopJob():
+                self._jobs.stop(kind, uid)
+                return POLL_SECONDS
+            case LookAgain(seconds):
+                return seconds
+        return _MOMENT_SECONDS
+
+    def _record(self, resource: Resource, reason: str, message: str) -> None:
+        self._say(f"{resource.kind} {resource.name}: {reason}: {message}")
+        event = Event(
+            kind=resource.kind,
+            name=resource.name,
+            type="Normal",
+            reason=reason,
+            message=message,
+            at=self._clock.now(),
+        )
+        self._catalog.record_event(event)
+
+    def _end_orphans(self, look_only: bool) -> list[float]:
+        """Stop the jobs of objects that are gone, and remove what they left."""
+        known = list(self._jobs.known())
+        if not known:
+            return []
+        alive = {r.uid for kind in KINDS for r in list_all(self._catalog, kind)}
+        waits = []
+        for kind, uid in known:
+            if uid in alive:
+                continue
+            if look_only:
+                waits.append(POLL_SECONDS)
+            elif self._jobs.view(kind, uid).state is JobState.RUNNING:
+                self._jobs.stop(kind, uid)
+                waits.append(POLL_SECONDS)
+            else:
+                self._jobs.forget(kind, uid)
+        return waits
+
+
+def ensure_agent(runs_dir: Path, owner: str, command: Sequence[str]) -> bool:
+    """Start the agent, detached, unless one is running; return whether it was started.
+
+    `command` must run `LocalAgent.run` on the same catalog; a second one ends at once.
+    """
+    if is_held(agent_lock(runs_dir, owner)):
+        return False
+    runs_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+    log = runs_dir / "agent.log"
+    if log.exists() and log.stat().st_size > _MAX_LOG_BYTES:
+        log.replace(runs_dir / "agent.1.log")
+    # The shell ends at once, so the agent is nobody's child and outlives this process.
+    detach = '"$@" </dev/null >>"$0" 2>&1 &'
+    subprocess.run(  # noqa: S603 – our own command line, no shell text from outside
+        ["/bin/sh", "-c", detach, str(log), *command],
+        cwd=runs_dir,
+        check=True,
+        start_new_session=True,
+    )
+    return True
