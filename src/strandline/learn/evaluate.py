@@ -40,6 +40,8 @@ from strandline.spec.scorecard import (
 
 Integers = NDArray[np.int64]
 
+__all__ = ["LeakedScores", "evaluate_scores"]
+
 _FEW_IMAGES = 100
 _FEW = 10
 _SHOWN_LABELS = 5
