@@ -51,9 +51,8 @@ def agent_lock(runs_dir: Path, owner: str) -> Path:
     return runs_dir / f"agent-{owner}.lock"
 
 
-def list_all(catalog: Catalog, kind: str) -> Iterator[Resource]:
-    """Iterate over all resources of a kind, page by page."""
-    after: str | None = None
+def list_all(catalog: Catalog, kind: str, after: str | None = None) -> Iterator[Resource]:
+    """Iterate over the resources of a kind, those after name `after`, page by page."""
     while page := catalog.list_resources(kind, limit=500, after=after):
         yield from page
         after = page[-1].name

@@ -1,0 +1,92 @@
+"""Read the documents that `-f` names: files, directories and stdin, as kubectl does."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from strandline.cli.resource_names import shown
+from strandline.spec.documents import Document, parse_documents
+from strandline.spec.errors import InvalidSpecError, NotFoundError
+from strandline.spec.v1alpha1 import Dataset, DatasetSource, Kind
+from strandline.spec.yaml_text import MAX_BYTES
+
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def read_documents(names: Sequence[str], recursive: bool) -> list[Document]:
+    """Read and check every document; paths in them are made absolute.
+
+    Raises:
+        InvalidSpecError: any of them is wrong (all problems are named), the same object
+            stands there twice, or there is none.
+        NotFoundError: a file does not exist.
+    """
+    documents: list[Document] = []
+    problems: list[str] = []
+    for name in names:
+        for source, base, text in _texts(name, recursive):
+            try:
+                parsed = parse_documents(text, source)
+            except InvalidSpecError as error:
+                problems.append(str(error))
+                continue
+            documents += [Document(_anchored(d.model, base), source, d.index) for d in parsed]
+    problems += _repetitions(documents)
+    if problems:
+        raise InvalidSpecError("\n".join(problems))
+    if not documents:
+        raise InvalidSpecError(f"there is no document in {', '.join(names)}")
+    return documents
+
+
+def _texts(name: str, recursive: bool) -> Iterator[tuple[str, Path, bytes]]:
+    """Yield (name for messages, folder of relative paths, content)."""
+    if name == "-":
+        # One byte more than allowed is enough to be refused as too large.
+        yield "stdin", Path.cwd(), sys.stdin.buffer.read(MAX_BYTES + 1)
+        return
+    if "://" in name:
+        raise InvalidSpecError(f"{name}: download it first, then apply the file")
+    path = Path(name)
+    if not path.exists():
+        raise NotFoundError(f"the path {name} does not exist")
+    for file in _files(path, recursive):
+        with file.open("rb") as opened:
+            yield str(file), file.parent.absolute(), opened.read(MAX_BYTES + 1)
+
+
+def _files(path: Path, recursive: bool) -> list[Path]:
+    if path.is_file():
+        return [path]
+    inside = path.rglob("*") if recursive else path.iterdir()
+    return sorted(each for each in inside if each.suffix in _SUFFIXES and each.is_file())
+
+
+def _repetitions(documents: Sequence[Document]) -> Iterator[str]:
+    seen: dict[tuple[str, str], Document] = {}
+    for document in documents:
+        key = (document.model.kind, document.model.metadata.name)
+        first = seen.setdefault(key, document)
+        if first is not document:
+            yield (
+                f"{shown(*key)} stands in {first.source}, document {first.index}, and in "
+                f"{document.source}, document {document.index}: keep one of them"
+            )
+
+
+def _anchored(model: Kind, base: Path) -> Kind:
+    """Make a dataset's relative paths absolute: its job runs in another folder."""
+    if not isinstance(model, Dataset):
+        return model
+    source = model.spec.source
+    root = None if source.root is None else _absolute(source.root, base)
+    anchored = DatasetSource(uri=_absolute(source.uri, base), format=source.format, root=root)
+    return model.model_copy(update={"spec": model.spec.model_copy(update={"source": anchored})})
+
+
+def _absolute(uri: str, base: Path) -> str:
+    if "://" in uri:
+        return uri
+    return str(base / Path(uri).expanduser())
