@@ -16,7 +16,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -66,11 +66,11 @@ class ShardFolder:
         """Tell whether the features of the image with this digest are here."""
         return image in self._places
 
-    def append(self, images: Sequence[str], features: Sequence[Features]) -> None:
+    def append(self, images: Sequence[str], features: Iterable[Features]) -> None:
         """Store the features, [views, dim] each, durably when this returns."""
         if not images:
             return
-        block = np.stack(features).astype("<f4", copy=False)
+        block = np.stack(list(features)).astype("<f4", copy=False)
         content = (
             self._header(len(images))
             + b"".join(bytes.fromhex(image.removeprefix("sha256:")) for image in images)

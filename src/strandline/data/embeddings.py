@@ -78,7 +78,7 @@ def embed(
         graph: ONNX file, `images` uint8 [1, H, W, 3] -> float32 [1, views, dim].
         graph_digest: names backbone, transform and views; the cache's key.
         progress: called with (distinct images done, distinct images in all), first with
-            those that were cached.
+            those that were cached, again once no other process computes any.
         should_stop: asked between images.
 
     Raises:
@@ -96,6 +96,7 @@ def embed(
     report(len(wanted) - len(todo), len(wanted))
     if todo:
         with _only_one_computes(shards, wanted, stop) as todo:
+            report(len(wanted) - len(todo), len(wanted))
             if todo:
                 run = _Run(store, _open_session(graph), shards, report, stop, len(wanted))
                 run.compute(todo)
@@ -243,7 +244,9 @@ def _open_session(graph: Path) -> InferenceSession:
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
     try:
-        return onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        session: InferenceSession = onnxruntime.InferenceSession(
+            str(graph), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's errors share no public base class
         raise CorruptArtifactError(
             f"{graph} cannot be loaded ({error}): delete it, it is made again when needed"
