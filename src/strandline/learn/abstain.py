@@ -228,24 +228,25 @@ def _describe(
 
 
 def _explain(ladder: _Ladder, step: int | None, supported: bool, confidence: float) -> str:
+    goal = f"{100 * ladder.goal:.3g}%"
     if supported and step is not None:
         return (
-            f"{ladder.wrong[step]} of {ladder.answered[step]} answers were wrong on images the "
-            f"model had not seen; with {confidence:.0%} confidence at most {ladder.goal:.3g} of "
-            "the answers on new images of the same kind are wrong."
+            f"On images the model had not seen, {ladder.answered[step]} answers held "
+            f"{ladder.wrong[step]} wrong; with {confidence:.0%} confidence at most {goal} of the "
+            "answers on new images of the same kind are wrong."
         )
     needed = fewest_answers(ladder.goal, 1 - confidence)
     found = int(ladder.independent[-1])
     if found < needed:
         why = (
             f"Too few images: {found} independent ones cannot prove an error of at most "
-            f"{ladder.goal:.3g}; that takes {needed} answers without a single mistake. "
+            f"{goal}; that takes {needed} answers without a single mistake. "
             "Add labeled images or state a larger goal."
         )
     else:
         why = (
             f"Too many mistakes among the surest answers to prove an error of at most "
-            f"{ladder.goal:.3g}. Check the labels of the images it is surely wrong about, add "
+            f"{goal}. Check the labels of the images it is surely wrong about, add "
             "images, or state a larger goal."
         )
     if step is None:
