@@ -1,0 +1,72 @@
+"""The names under which algorithms and early-stopping rules are found.
+
+Adding one is its file and one line here. Modules are imported on use, so that listing
+the names needs none of their libraries.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+from strandline.search.algorithm import Algorithm
+from strandline.search.asha import Scheduler
+from strandline.search.space import Space
+from strandline.spec.errors import InvalidSpecError
+from strandline.spec.records import Scalar
+
+ALGORITHMS = {
+    "random": "strandline.search.random:RandomSearch",
+    "tpe": "strandline.search.tpe:TpeSearch",
+}
+
+SCHEDULERS = {
+    "none": "strandline.search.asha:NoEarlyStopping",
+    "asha": "strandline.search.asha:Asha",
+}
+
+
+def make_algorithm(
+    name: str, space: Space, seed: int, settings: Mapping[str, Scalar] | None = None
+) -> Algorithm:
+    """Make the algorithm registered as `name`.
+
+    Raises:
+        InvalidSpecError: no such name or setting.
+    """
+    made: Algorithm = _make("algorithm", ALGORITHMS, name, settings, space=space, seed=seed)
+    return made
+
+
+def make_scheduler(name: str, settings: Mapping[str, Scalar] | None = None) -> Scheduler:
+    """Make the early-stopping rule registered as `name`.
+
+    Raises:
+        InvalidSpecError: no such name or setting.
+    """
+    made: Scheduler = _make("early stopping", SCHEDULERS, name, settings)
+    return made
+
+
+def _make(
+    what: str,
+    registry: Mapping[str, str],
+    name: str,
+    settings: Mapping[str, Scalar] | None,
+    **given: Any,
+) -> Any:
+    if name not in registry:
+        raise InvalidSpecError(f"no {what} is called {name!r}: choose {', '.join(registry)}")
+    module, _, attribute = registry[name].partition(":")
+    cls = getattr(import_module(module), attribute)
+    chosen = dict(settings or {})
+    known = set(inspect.signature(cls).parameters) - set(given)
+    if unknown := sorted(set(chosen) - known):
+        allowed = ", ".join(sorted(known)) or "none"
+        raise InvalidSpecError(f"{what} {name!r} has no setting {unknown[0]!r}: it has {allowed}")
+    try:
+        return cls(**given, **chosen)
+    except (TypeError, ValueError) as error:
+        raise InvalidSpecError(f"{what} {name!r}: {error}") from error
