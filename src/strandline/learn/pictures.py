@@ -10,10 +10,12 @@ import base64
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from strandline.learn.plots import shorten
 from strandline.spec.scorecard import Example, ExampleOutcome, LabelSlice, Scorecard
 
 Thumbnails = Callable[[str], bytes | None]
 
+_LONGEST_TEXT = 80
 _SIGNATURES = {
     b"\xff\xd8\xff": "image/jpeg",
     b"\x89PNG\r\n\x1a\n": "image/png",
@@ -77,8 +79,8 @@ def _data_uri(picture: bytes | None, allowed: int) -> str:
 
 
 def _shot(example: Example, label: str, data: str) -> dict[str, str | float]:
-    truth = ", ".join(example.truth) or "no label"
-    given = ", ".join(example.predicted) or "no label"
+    truth = shorten(", ".join(example.truth), _LONGEST_TEXT) or "no label"
+    given = shorten(", ".join(example.predicted), _LONGEST_TEXT) or "no label"
     text = {
         ExampleOutcome.RIGHT: "right",
         ExampleOutcome.WRONG: f"is {truth}",
@@ -90,5 +92,5 @@ def _shot(example: Example, label: str, data: str) -> dict[str, str | float]:
         "alt": f"Test image, {label}: {text}",
         "score": example.score,
         "text": text,
-        "source": example.source or "",
+        "source": shorten(example.source or "", _LONGEST_TEXT),
     }

@@ -249,6 +249,6 @@ def _matrix_cells(
     return parts
 
 
-def shorten(label: str) -> str:
-    """Return at most 18 characters of a label."""
-    return label if len(label) <= _LONGEST_LABEL else label[: _LONGEST_LABEL - 1] + "…"
+def shorten(label: str, longest: int = _LONGEST_LABEL) -> str:
+    """Return at most `longest` characters of a label."""
+    return label if len(label) <= longest else label[: longest - 1] + "…"

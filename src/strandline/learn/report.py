@@ -25,6 +25,14 @@ DEFAULT_PICTURE_BYTES = 4_000_000
 _LARGEST_TABLE = 25
 _OPEN_GROUPS = 1
 _TABLE_THRESHOLDS = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 1.0)
+# Controls but tab and newline, and the bidirectional overrides ("Trojan Source", 2021).
+_HIDDEN = dict.fromkeys(
+    (
+        *(*range(9), 11, *range(13, 32), *range(127, 160)),
+        *(0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)),
+    ),
+    "\ufffd",
+)
 _NAMES = {
     "precision_at_1": "Top answer right",
     "auc_pr": "AUC-PR (mean of labels)",
@@ -62,6 +70,7 @@ def render_report(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        finalize=_visible,
     )
     environment.filters.update(percent=wording.percent, range=_range, shorten=plots.shorten)
     style, script = (_source(environment, name) for name in ("report.css", "report.js"))
@@ -81,6 +90,15 @@ def render_report(
         **draw_charts(scorecard),
         **_tables(scorecard),
     )
+
+
+def _visible(value: object) -> object:
+    """Show characters that would reorder or hide the text around a name as U+FFFD."""
+    if not isinstance(value, str):
+        return value
+    shown = str(value).translate(_HIDDEN)
+    # Escaped text stays escaped: only characters without meaning to HTML were replaced.
+    return Markup(shown) if isinstance(value, Markup) else shown  # noqa: S704
 
 
 def _source(environment: jinja2.Environment, name: str) -> Markup:

@@ -78,9 +78,9 @@ def abstention_sentence(scorecard: Scorecard) -> str:
     return (
         f"Asked for at most {goal} wrong answers, the model answers when its highest score is "
         f"at least {found.chosen.threshold:.3f} and says “I don’t know” otherwise. On the test "
-        f"images it answered {percent(found.coverage.value)}, and "
-        f"{found.wrong} of {found.answered} answers {_were(found.wrong)} wrong ({percent(found.error.value)}; 95% interval "
-        f"{interval(found.error)}). {held}"
+        f"images it answered {percent(found.coverage.value)}, and {found.wrong} of "
+        f"{found.answered} answers {_were(found.wrong)} wrong ({percent(found.error.value)}; 95% "
+        f"interval {interval(found.error)}). {held}"
     )
 
 
