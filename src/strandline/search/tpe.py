@@ -32,8 +32,8 @@ class TpeSearch:
     def __init__(self, space: Space, seed: int, startup: int = 10, candidates: int = 24) -> None:
         self._space = space
         self._seed = seed
-        self._settings = {"n_startup_trials": startup, "n_ei_candidates": candidates}
         self._startup = startup
+        self._candidates = candidates
         self._seen: set[str] = set()
         self._observed = 0
         optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -70,7 +70,9 @@ class TpeSearch:
         stream = (self._seed * 1_000_003 + number * 101 + attempt) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            self._study.sampler = optuna.samplers.TPESampler(seed=stream, **self._settings)
+            self._study.sampler = optuna.samplers.TPESampler(
+                seed=stream, n_startup_trials=self._startup, n_ei_candidates=self._candidates
+            )
         trial = self._study.ask()
         candidate = self._space.walk(lambda parameter: _suggest(trial, parameter))
         self._study.tell(trial, state=TrialState.FAIL)  # what counts comes by observe()
