@@ -37,3 +37,20 @@ def start_agent(place: Platform) -> None:
 def sleep(seconds: float) -> None:
     """Wait; every pause of the resource commands goes through here."""
     time.sleep(seconds)
+
+
+def with_current_status(place: Platform, resource: Resource) -> Resource:
+    """Return the object with the status it has now.
+
+    A Model's versions decide its status, and no job writes it: it is filled in here.
+    """
+    if resource.kind != "Model":
+        return resource
+    from dataclasses import replace
+
+    from strandline.adapters.local_agent import observe
+    from strandline.control.reconcile import model_status
+    from strandline.spec.actions import JobView
+
+    observed = observe(place.catalog, resource, JobView(), place.clock)
+    return replace(resource, status=model_status(resource, observed))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strandline.cli.output import note
-from strandline.cli.place import open_place, sleep
+from strandline.cli.place import open_place, sleep, with_current_status
 from strandline.cli.resource_options import selector_option, targets_argument
 from strandline.spec.errors import InvalidSpecError, NotFoundError
 
@@ -78,22 +78,8 @@ def _look(
         found, missing = list(islice(listed, limit)), []
         if next(listed, None) is not None:
             more = found[-1].name
-    current = [_with_current_status(place, each) for each in found]
+    current = [with_current_status(place, each) for each in found]
     return sort_resources(current, options["sort_by"]), missing, more
-
-
-def _with_current_status(place: Platform, resource: Resource) -> Resource:
-    """Fill in a Model's status: its versions decide it, and no job writes it."""
-    if resource.kind != "Model":
-        return resource
-    from dataclasses import replace
-
-    from strandline.adapters.local_agent import observe
-    from strandline.control.reconcile import model_status
-    from strandline.spec.actions import JobView
-
-    observed = observe(place.catalog, resource, JobView(), place.clock)
-    return replace(resource, status=model_status(resource, observed))
 
 
 def _print_found(
@@ -164,7 +150,7 @@ def describe(words: tuple[str, ...], selector: str | None) -> None:
     for index, resource in enumerate(found):
         if index:
             click.echo("\n")
-        describe_one(place.catalog, _with_current_status(place, resource), place.clock.now())
+        describe_one(place.catalog, with_current_status(place, resource), place.clock.now())
     if missing:
         raise NotFoundError("; ".join(missing))
     if not found:

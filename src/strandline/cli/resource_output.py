@@ -147,10 +147,11 @@ def sort_resources(resources: Sequence[Resource], path: str | None) -> list[Reso
     """Return the objects ordered by the value at `path`; those without it come first.
 
     Raises:
-        InvalidSpecError: the values cannot be compared.
+        InvalidSpecError: the path cannot be read, or its values not be compared.
     """
     if not path:
         return list(resources)
+    find(path, {})  # a path that cannot be read is wrong for an empty list too
     keyed = [(find_one(path, to_document(each)), each) for each in resources]
     present = [pair for pair in keyed if pair[0] is not None]
     try:

@@ -10,7 +10,7 @@ from datetime import timedelta
 from strandline.cli.jsonpath import find
 from strandline.cli.resource_names import Target, shown
 from strandline.cli.resource_output import to_document
-from strandline.ports import Catalog, Clock, Resource
+from strandline.ports import Clock, Resource
 from strandline.spec.conditions import COMPLETE, FAILED, READY, get_condition, is_true
 from strandline.spec.errors import FailedRunError, InvalidSpecError, NotFoundError, StrandlineError
 from strandline.spec.fields import parse_duration
@@ -94,11 +94,17 @@ def read_timeout(text: str) -> timedelta | None:
 
 
 def wait_for(
-    catalog: Catalog, target: Target, goal: Goal, deadline: float, clock: Clock, sleep: Sleep
+    look: Callable[[], Resource],
+    target: Target,
+    goal: Goal,
+    deadline: float,
+    clock: Clock,
+    sleep: Sleep,
 ) -> None:
     """Return when the object is as asked.
 
     Args:
+        look: returns the object as it is now.
         deadline: on `clock.monotonic()`.
 
     Raises:
@@ -106,10 +112,9 @@ def wait_for(
         FailedRunError: it has failed for good, so what is awaited cannot come.
         StrandlineError: the time is over.
     """
-    assert target.name is not None
     while True:
         try:
-            resource = catalog.get_resource(target.kind, target.name)
+            resource = look()
         except NotFoundError:
             if goal.deletion:
                 return

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.output import note, print_table
-from strandline.cli.place import open_place, sleep, start_agent_for
+from strandline.cli.place import open_place, sleep, start_agent_for, with_current_status
 from strandline.cli.resource_apply import apply
 from strandline.cli.resource_delete import delete
 from strandline.cli.resource_get import describe, get
@@ -61,8 +62,14 @@ def wait(
         _pick_up(place, targets)
     deadline = place.clock.monotonic() + limit.total_seconds()
     for target in targets:
-        wait_for(place.catalog, target, goal, deadline, place.clock, sleep)
+        look = partial(_look, place, target)
+        wait_for(look, target, goal, deadline, place.clock, sleep)
         click.echo(f"{target} {'deleted' if goal.deletion else 'condition met'}")
+
+
+def _look(place: Platform, target: Target) -> Resource:
+    assert target.name is not None
+    return with_current_status(place, place.catalog.get_resource(target.kind, target.name))
 
 
 def _awaited(

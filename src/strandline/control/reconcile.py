@@ -146,9 +146,11 @@ def model_status(resource: Resource, observed: Observed) -> Mapping[str, Any]:
     chosen = _chosen(versions, wanted)
     if chosen is None:
         missing = "It has no version yet." if wanted is None else f"It has no version {wanted} yet."
-        why = _why(resource, observed, "WaitingForVersion", missing)
+        # Times of what it follows from: asked twice, it says the same.
+        why = Why("WaitingForVersion", missing, resource.generation, resource.created_at)
         return {**mark_working(resource.status, why), "versions": len(versions)}
-    why = _why(resource, observed, "VersionReady", f"Version {chosen.version} predicts.")
+    message = f"Version {chosen.version} predicts."
+    why = Why("VersionReady", message, resource.generation, chosen.created_at)
     return {
         **mark_done(resource.status, why),
         "versions": len(versions),
