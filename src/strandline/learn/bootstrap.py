@@ -73,9 +73,15 @@ class Bootstrapped:
             for label in range(self.values[name].shape[1])
         ]
 
-    def biased_estimate(self, name: str) -> Estimate:
-        """Return the estimate of a metric that resampling noise pushes up, such as ECE."""
-        return basic_estimate(float(self.values[name][0]), self.replicates[name], self.confidence)
+    def biased_estimate(self, name: str, chance: float) -> Estimate:
+        """Return the estimate of a metric that noise can only push up, such as ECE.
+
+        Args:
+            chance: value that a model without any such error stays below.
+        """
+        return reflected_estimate(
+            float(self.values[name][0]), self.replicates[name], chance, self.confidence
+        )
 
 
 def number_clusters(groups: Sequence[object] | None, size: int) -> Integers:
@@ -202,23 +208,22 @@ def _edge_estimate(value: float, trials: int, confidence: float) -> Estimate:
     )
 
 
-def basic_estimate(value: float, replicates: Floats, confidence: float = 0.95) -> Estimate:
-    """Return `value` with its basic (reflected) interval, cut at 0 and widened to hold it.
+def reflected_estimate(
+    value: float, replicates: Floats, chance: float, confidence: float = 0.95
+) -> Estimate:
+    """Return `value` with an interval that allows for its upward bias.
 
-    For metrics such as calibration error, a sum of absolute values: noise only adds, so
-    resamples lie above the value as the value lies above the truth, and reflecting them
-    takes that bias out (Davison & Hinkley 1997, §5.2), where BCa would break down.
+    A sum of absolute values such as calibration error only grows by noise: the value
+    lies above the truth as resamples lie above the value. The lower bound reflects the
+    resamples at the value (basic bootstrap; Davison & Hinkley 1997, §5.2) and is 0 where
+    chance alone explains the value; the upper bound is the plain percentile. BCa would
+    break down here: nearly all resamples lie on one side.
     """
     if np.isnan(value):
         return Estimate(value=None)
-    tail = (1 - confidence) / 2
-    upper, lower = np.quantile(replicates, [1 - tail, tail])
-    return Estimate(
-        value=value,
-        low=max(0.0, min(float(2 * value - upper), value)),
-        high=max(float(2 * value - lower), value),
-        method=IntervalMethod.BASIC,
-    )
+    upper = float(np.quantile(replicates, 1 - (1 - confidence) / 2))
+    low = 0.0 if value <= chance else max(0.0, min(2 * value - upper, value))
+    return Estimate(value=value, low=low, high=max(upper, value), method=IntervalMethod.REFLECTED)
 
 
 def percentile_estimate(value: float, replicates: Floats, confidence: float = 0.95) -> Estimate:

@@ -22,6 +22,7 @@ from strandline.learn.bootstrap import (
 )
 from strandline.learn.leakage import LeakedScores, measure_leakage
 from strandline.learn.measure import (
+    ece_estimate,
     headline,
     make_sample,
     quality_metrics,
@@ -34,6 +35,7 @@ from strandline.spec.scorecard import (
     Abstention,
     AbstentionResult,
     CalibrationReport,
+    Estimate,
     Reliability,
     Scorecard,
 )
@@ -84,7 +86,10 @@ def evaluate_scores(
     clusters = number_clusters(groups, len(sample.scores))
     before = None if uncalibrated is None else replace_scores(sample, uncalibrated)
     run = _measure(sample, before, abstention, clusters, resamples, seed)
-    shown = sources if sources is not None else [None] * len(sample.scores)
+    found = headline(run, sample, clusters, seed)
+    shown = [None] * len(clusters) if sources is None else sources
+    if not len(image_digests) == len(shown) == len(clusters):
+        raise ValueError("image_digests and sources need one entry for each image")
     return Scorecard(
         task=task,
         labels=tuple(labels),
@@ -92,18 +97,16 @@ def evaluate_scores(
         clusters=run.clusters,
         seed=seed,
         resamples=resamples,
-        metrics=headline(run, sample),
+        metrics=found,
         grid=curves.threshold_grid(sample.scores, sample.truth),
         precision_recall=curves.precision_recall(sample),
         roc=curves.roc(sample),
         confusion=curves.confusion(sample),
         co_occurrence=curves.co_occurrence(sample) if task is Task.MULTILABEL else None,
         slices=slices.label_slices(run, sample, labels, abstention, image_digests, shown),
-        calibration=_calibration(run, sample, before),
+        calibration=_calibration(run, sample, before, found["ece"], clusters, seed),
         abstention=_abstention_result(run, sample, abstention),
-        leakage=None
-        if leaked is None
-        else measure_leakage(run, sample, leaked, labels, image_digests, seed),
+        leakage=leaked and measure_leakage(run, sample, leaked, labels, image_digests, seed),
         notes=(*notes, *_notes(sample, labels, run.clusters)),
     )
 
@@ -125,10 +128,15 @@ def _measure(
     return bootstrap(metrics.combine(*parts), clusters, resamples, seed)
 
 
-def _calibration(run: Bootstrapped, sample: Sample, before: Sample | None) -> CalibrationReport:
-    calibrated = Reliability(
-        bins=curves.reliability(sample, reliability_edges(sample)), ece=run.biased_estimate("ece")
-    )
+def _calibration(
+    run: Bootstrapped,
+    sample: Sample,
+    before: Sample | None,
+    ece: Estimate,
+    clusters: Integers,
+    seed: int,
+) -> CalibrationReport:
+    calibrated = Reliability(bins=curves.reliability(sample, reliability_edges(sample)), ece=ece)
     if before is None:
         return CalibrationReport(calibrated=calibrated)
     gain = run.replicates["ece_uncalibrated"] - run.replicates["ece"]
@@ -138,7 +146,7 @@ def _calibration(run: Bootstrapped, sample: Sample, before: Sample | None) -> Ca
         calibrated=calibrated,
         uncalibrated=Reliability(
             bins=curves.reliability(before, reliability_edges(before)),
-            ece=run.biased_estimate("ece_uncalibrated"),
+            ece=ece_estimate(run, "ece_uncalibrated", before, clusters, seed),
         ),
         improvement=bca_estimate(value, gain, jackknife, None),
     )

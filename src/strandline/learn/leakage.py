@@ -62,13 +62,14 @@ def measure_leakage(
     """
     other = measure.make_sample(leaked.scores, leaked.truth, sample.task, labels)
     paired = list(leaked.image_digests) == list(image_digests)
+    clusters = number_clusters(leaked.groups, len(other.scores))
     run = bootstrap(
         metrics.combine(*measure.quality_metrics(other)),
-        number_clusters(leaked.groups, len(other.scores)),
+        clusters,
         len(honest.replicates["log_loss"]),
         seed if paired else seed + 1,
     )
-    left_in = measure.headline(run, other)
+    left_in = measure.headline(run, other, clusters, seed)
     return Leakage(
         affected=leaked.affected,
         items=len(other.scores),

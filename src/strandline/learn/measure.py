@@ -27,7 +27,8 @@ _BOUNDED = (
     "f1_micro",
 )
 _MOST_BINS = 15
-_IMAGES_PER_BIN = 20
+# Fewer images a bin, and chance alone adds more calibration error than most models have.
+_IMAGES_PER_BIN = 40
 
 
 def make_sample(
@@ -40,7 +41,8 @@ def make_sample(
     """Check the input and bring it into the one form that metrics take.
 
     Raises:
-        UnusableDataError: shapes do not fit, or a score is not a number in [0, 1].
+        UnusableDataError: shapes do not fit, or a score is not a number in [0, 1], or a
+            class index is not one of the labels.
     """
     values = np.asarray(scores, dtype=np.float64)
     if values.ndim != 2 or len(values) == 0:
@@ -56,6 +58,11 @@ def make_sample(
         given = values >= _decision_thresholds(label_thresholds, len(labels))
         return Sample(values, np.asarray(truth) > 0, given, task)
     classes = np.arange(len(labels))
+    if not np.isin(truth, classes).all():
+        raise UnusableDataError(
+            "a test image carries a label the model does not know: evaluate on images that "
+            "carry the model's labels, or train again with the new label"
+        )
     return Sample(
         values,
         np.asarray(truth)[:, None] == classes,
@@ -97,16 +104,26 @@ def reliability_edges(sample: Sample) -> NDArray[np.float64]:
 
 
 def bin_count(images: int) -> int:
-    """Return how many reliability bins `images` can fill: 20 images each, 15 at most."""
+    """Return how many reliability bins `images` can fill: 40 images each, 15 at most."""
     return max(1, min(_MOST_BINS, images // _IMAGES_PER_BIN))
 
 
-def headline(run: Bootstrapped, sample: Sample) -> Mapping[str, Estimate]:
+def ece_estimate(
+    run: Bootstrapped, name: str, sample: Sample, clusters: NDArray[np.int64], seed: int
+) -> Estimate:
+    """Return the calibration error that `run` measured of `sample` under `name`."""
+    chance = metrics.chance_ece(sample, reliability_edges(sample), clusters, seed)
+    return run.biased_estimate(name, chance)
+
+
+def headline(
+    run: Bootstrapped, sample: Sample, clusters: NDArray[np.int64], seed: int
+) -> Mapping[str, Estimate]:
     """Return the headline numbers by name."""
     bounded = [*_BOUNDED, *(["subset_accuracy"] if sample.task is Task.MULTILABEL else [])]
     found = {name: run.estimate(name, run.clusters) for name in bounded}
     found["log_loss"] = run.estimate("log_loss")
-    found["ece"] = run.biased_estimate("ece")
+    found["ece"] = ece_estimate(run, "ece", sample, clusters, seed)
     if sample.task is Task.MULTILABEL:
         found["mean_average_precision"] = found["auc_pr"]
     return found

@@ -187,6 +187,25 @@ def bin_gaps(sample: Sample, edges: Floats) -> Floats:
     return np.asarray(gaps.reshape(len(scores), width) / scores.shape[1])
 
 
+def chance_ece(
+    sample: Sample, edges: Floats, clusters: Integers, seed: int, simulations: int = 200
+) -> float:
+    """Return the calibration error that perfectly calibrated scores stay below 97.5% of times.
+
+    Outcomes are drawn from the scores themselves (consistency resampling, Bröcker & Smith
+    2007), alike within a cluster: an error below this is compatible with none.
+    """
+    scores, _ = calibration_pairs(sample)
+    bins = np.searchsorted(edges, scores, side="right").ravel()
+    rng = np.random.default_rng([seed, 2])
+    found = np.empty(simulations)
+    for index in range(simulations):
+        draws = rng.random((int(clusters.max()) + 1, scores.shape[1]))
+        gaps = scores - (draws[clusters] < scores)
+        found[index] = np.abs(np.bincount(bins, gaps.ravel())).sum() / scores.size
+    return float(np.quantile(found, 0.975))
+
+
 Metric = Callable[[Weights], Replicates]
 
 

@@ -92,6 +92,8 @@ def calibration_sentence(scorecard: Scorecard) -> str:
         f"On average a score is {percent(after.value)} off what it promises (expected "
         f"calibration error; 95% interval {interval(after)})."
     )
+    if after.low == 0:
+        text += " Chance alone can explain that."
     if report.uncalibrated is None or report.improvement is None:
         return text
     before = report.uncalibrated.ece

@@ -20,7 +20,7 @@ class IntervalMethod(StrEnum):
     """How an interval was made; `docs/reference/evaluation.md` tells when each is used."""
 
     BCA = "bca"
-    BASIC = "basic"
+    REFLECTED = "reflected"
     PERCENTILE = "percentile"
     CLOPPER_PEARSON = "clopper-pearson"
     UNDEFINED = "undefined"

@@ -247,3 +247,24 @@ def test_unusable_scores_are_refused_with_what_to_do(scores: np.ndarray, message
             image_digests=make_digests(len(scores)),
             abstention=make_scorecard().abstention.chosen,
         )
+
+
+def test_a_label_the_model_does_not_know_is_refused() -> None:
+    with pytest.raises(UnusableDataError, match="does not know"):
+        evaluate_scores(
+            np.full((2, 2), 0.5),
+            np.array([0, 2]),
+            Task.MULTICLASS,
+            ["a", "b"],
+            image_digests=make_digests(2),
+            abstention=make_scorecard().abstention.chosen,
+        )
+
+
+def test_calibration_error_of_calibrated_scores_may_be_none_at_all() -> None:
+    scorecard = make_scorecard(items=300, skill=1.5, resamples=200)
+    before = scorecard.calibration.uncalibrated
+    assert scorecard.metrics["ece"].low == 0.0
+    assert before is not None
+    assert before.ece.low is not None
+    assert before.ece.low > 0
