@@ -20,6 +20,7 @@ from strandline.cli.resource_apply import apply
 from strandline.cli.resource_delete import delete
 from strandline.cli.resource_get import describe, get
 from strandline.cli.resource_options import selector_option, targets_argument
+from strandline.cli.run_job import run_job
 from strandline.spec.errors import InvalidSpecError, NotFoundError
 from strandline.spec.v1alpha1 import KINDS
 
@@ -153,4 +154,13 @@ def api_resources() -> None:
     print_table(("NAME", "SHORTNAMES", "KIND", "MEANING"), rows)
 
 
-COMMANDS: tuple[click.Command, ...] = (apply, get, describe, delete, wait, logs, api_resources)
+COMMANDS: tuple[click.Command, ...] = (
+    apply,
+    get,
+    describe,
+    delete,
+    wait,
+    logs,
+    api_resources,
+    run_job,
+)

@@ -29,6 +29,7 @@ from strandline.spec.actions import (
     WriteStatus,
 )
 from strandline.spec.conditions import (
+    INTERRUPTED,
     STALLED,
     SUSPENDED,
     Why,
@@ -43,9 +44,6 @@ from strandline.spec.conditions import (
 from strandline.spec.records import ModelVersion
 
 Actions = tuple[Action, ...]
-
-INTERRUPTED = "Interrupted"
-"""Reason of a Suspended condition that a person caused with Ctrl-C: only they undo it."""
 
 
 def reconcile(resource: Resource, observed: Observed) -> Actions:

@@ -21,6 +21,9 @@ COMPLETE = "Complete"
 FAILED = "Failed"
 SUSPENDED = "Suspended"
 
+INTERRUPTED = "Interrupted"
+"""Reason of a Suspended condition that a person caused with Ctrl-C: only they undo it."""
+
 Status = dict[str, Any]
 
 _MAX_MESSAGE = 4096

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from strandline.control.backoff import MAX_FAILURES, delay_seconds, describe_exit
-from strandline.control.reconcile import INTERRUPTED, reconcile
+from strandline.control.reconcile import reconcile
 from strandline.ports import Resource
 from strandline.spec.actions import (
     Action,
@@ -23,6 +23,7 @@ from strandline.spec.actions import (
     WriteStatus,
 )
 from strandline.spec.conditions import (
+    INTERRUPTED,
     Why,
     get_condition,
     is_true,

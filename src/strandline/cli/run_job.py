@@ -1,0 +1,34 @@
+"""`strandline run-job KIND/NAME`: what the agent starts, once an object. Not for people.
+
+The log of the job is what it prints; its exit code tells the agent whether trying again
+can help (`docs/reference/errors.md`).
+"""
+
+from __future__ import annotations
+
+import click
+
+from strandline.cli.interrupts import stop_on_interrupt
+from strandline.cli.place import open_place
+from strandline.spec.errors import InvalidSpecError
+
+
+@click.command("run-job", hidden=True)
+@click.argument("word", metavar="KIND/NAME")
+def run_job(word: str) -> None:
+    """Run the job of one object to its end and write its status."""
+    from strandline import api
+    from strandline.adapters.local_jobs import claim_run
+    from strandline.cli.resource_names import read_targets
+
+    (target,) = read_targets([word])
+    if target.name is None:
+        raise InvalidSpecError("name one object: KIND/NAME")
+    place = open_place()
+    resource = place.catalog.get_resource(target.kind, target.name)
+    runs_dir = place.settings.runs_dir
+    with (
+        claim_run(runs_dir, resource.kind, resource.name, resource.uid),
+        stop_on_interrupt() as stop,
+    ):
+        api.run_job(resource.kind, resource.name, stop_requested=stop, platform=place)
