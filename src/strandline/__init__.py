@@ -13,6 +13,7 @@ The verbs are those of the command line::
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
@@ -47,7 +48,5 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     """Load a verb on first use, so that `import strandline` stays quick."""
     if name in _VERBS:
-        from strandline import api
-
-        return getattr(api, name)
+        return getattr(import_module("strandline.api"), name)
     raise AttributeError(f"module 'strandline' has no attribute {name!r}")
