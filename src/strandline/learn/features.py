@@ -1,0 +1,94 @@
+"""Training matrices: embeddings of a fixed list of images, shared by all trials on a node.
+
+The cache of embeddings is keyed by image; a trial wants rows in its data's order, again
+and again. So they are laid out once in a file, which every trial and worker then maps
+into memory: the pages are shared, and none is read that is not used.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from strandline.data.embeddings import embed
+from strandline.learn.heads.contract import Floats
+from strandline.ports import ObjectStore
+from strandline.spec.records import canonical_json, digest_of
+from strandline.zoo.backbones import describe_backbone
+from strandline.zoo.extractor import FeaturePart, embedding_graph, part_digest
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureLoader:
+    """Gives the features of a list of images, computing what is not there.
+
+    Attributes:
+        open_store: returns the store that holds the images; must pickle.
+        cache_dir: recomputable things.
+    """
+
+    open_store: Callable[[], ObjectStore]
+    cache_dir: Path
+
+    def load_means(self, images: Sequence[str], parts: Sequence[FeaturePart]) -> Floats:
+        """Return float32 [n, D]: each part's mean over its views, side by side.
+
+        Raises:
+            NotFoundError, UnusableDataError: an image is missing or cannot be decoded.
+        """
+        columns = [self._laid_out(images, part, mean=True) for part in parts]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
+
+    def load_views(self, images: Sequence[str], parts: Sequence[FeaturePart]) -> Floats:
+        """Return float32 [n, views, D]; all parts have the same number of views.
+
+        Raises:
+            as `load_means`.
+        """
+        columns = [self._laid_out(images, part, mean=False) for part in parts]
+        return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=2)
+
+    def widths(self, parts: Sequence[FeaturePart]) -> list[int]:
+        """Return the number of features of each part."""
+        return [describe_backbone(part.backbone, self.cache_dir).dim for part in parts]
+
+    def _laid_out(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
+        content = {
+            "images": digest_of("\n".join(images).encode()),
+            "mean": mean,
+            "part": part_digest(part, self.cache_dir),
+        }
+        key = digest_of(canonical_json(content)).removeprefix("sha256:")
+        path = self.cache_dir / "matrices" / f"{key[:32]}.npy"
+        if not path.exists():
+            _write(path, self._compute(images, part, mean))
+        matrix: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
+        return matrix
+
+    def _compute(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
+        graph, digest = embedding_graph(part, self.cache_dir)
+        (dim,) = self.widths([part])
+        features = embed(self.open_store(), images, graph, digest, dim, self.cache_dir, part.views)
+        return np.asarray(features.mean(axis=1)) if mean else features
+
+
+def _write(path: Path, matrix: Floats) -> None:
+    """Write the file whole or not at all; two writers write the same."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            np.save(stream, matrix, allow_pickle=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

@@ -1,0 +1,181 @@
+"""The body of a transfer trial: one candidate, scored by cross-validation, fold by fold.
+
+A step is one fold: fit on the others, score the images left out. Metrics are over all
+images scored so far, so two trials at the same step were judged by the same images, and
+an early-stopping scheduler may compare them. When the data came with a validation split
+there is one step, which fits on the training part and scores that.
+
+The test split is not in `TransferData`: nothing here can look at it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strandline.learn import metrics
+from strandline.learn.calibrate import scores_of
+from strandline.learn.features import FeatureLoader
+from strandline.learn.heads.contract import Floats
+from strandline.learn.heads.registry import FittedHead, fit_head
+from strandline.learn.measure import make_sample
+from strandline.learn.recipe import Recipe, read_candidate
+from strandline.learn.trial_state import FoldScores
+from strandline.ports import Assignment, ObjectStore, StepReport
+from strandline.spec.errors import UnusableDataError
+from strandline.spec.records import Task
+
+Targets = NDArray[Any]
+NEVER_SCORED = -1
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TransferData:
+    """What all trials of a search share: small, and picklable.
+
+    Attributes:
+        images: digests of the labeled training and validation images.
+        targets: int64 [n] class indexes, or float32 [n, labels] of 0 and 1.
+        folds: int64 [n]; images of fold k are scored by what was fitted on all others.
+            -1: never scored (the training part when there is a validation split, whose
+            images then are fold 0).
+        labels: sorted.
+        open_store: returns the store that holds the images; must pickle.
+        cache_dir: recomputable things, on this machine.
+        seed: of every random choice; the same candidate gives the same result.
+    """
+
+    images: tuple[str, ...]
+    targets: Targets
+    folds: NDArray[np.int64]
+    task: Task
+    labels: tuple[str, ...]
+    open_store: Callable[[], ObjectStore]
+    cache_dir: Path
+    seed: int = 0
+
+    @property
+    def fold_numbers(self) -> list[int]:
+        """The folds in the order of the steps."""
+        return [int(fold) for fold in np.unique(self.folds) if fold != NEVER_SCORED]
+
+    @property
+    def loader(self) -> FeatureLoader:
+        """Gives features of images."""
+        return FeatureLoader(self.open_store, self.cache_dir)
+
+
+@dataclass(frozen=True, slots=True)
+class TransferFactory:
+    """Makes the trainable inside a worker."""
+
+    data: TransferData
+
+    def __call__(self) -> TransferTrainable:
+        return TransferTrainable(self.data)
+
+
+class TransferTrainable:
+    """`ports.Trainable` over candidates of the transfer space.
+
+    Raises:
+        UnusableDataError: (from the constructor) no image would be scored.
+    """
+
+    def __init__(self, data: TransferData) -> None:
+        if not data.fold_numbers:
+            raise UnusableDataError("there is no fold to validate on: label more images")
+        self._data = data
+        self._number = -1
+        self._recipe: Recipe | None = None
+        self._scores = FoldScores.empty(len(data.images), len(data.labels))
+
+    def reset(self, assignment: Assignment) -> None:
+        """Take up a candidate, from its finished folds if there are some."""
+        self._number = assignment.number
+        self._recipe = read_candidate(assignment.candidate, self._data.cache_dir)
+        self._scores = FoldScores.empty(len(self._data.images), len(self._data.labels))
+        if assignment.checkpoint is not None:
+            self._scores = FoldScores.from_bytes(assignment.checkpoint, like=self._scores)
+
+    def step(self) -> StepReport:
+        """Fit and score the next fold."""
+        assert self._recipe is not None, "reset comes first"
+        started = time.monotonic()
+        folds = self._data.fold_numbers
+        fold = folds[self._scores.folds_done]
+        logits = score_fold(self._data, self._recipe, fold)
+        self._scores = self._scores.with_fold(self._data.folds == fold, logits)
+        done = self._scores.folds_done
+        return StepReport(
+            number=self._number,
+            step=done,
+            metrics=measure_scores(self._data, self._scores),
+            done=done == len(folds),
+            seconds=time.monotonic() - started,
+            checkpoint=self._scores.to_bytes(),
+        )
+
+
+def score_fold(data: TransferData, recipe: Recipe, fold: int) -> Floats:
+    """Return logits of the fold's images, float32 [m, labels], fitted without them.
+
+    Raises:
+        UnusableDataError: nothing is left to train on.
+    """
+    scored = data.folds == fold
+    head = fit_recipe(data, recipe, np.flatnonzero(~scored))
+    means = data.loader.load_means(data.images, recipe.parts)
+    return head.logits(means[scored])
+
+
+def fit_recipe(data: TransferData, recipe: Recipe, rows: NDArray[np.int64]) -> FittedHead:
+    """Return the recipe's head fitted on some of the images.
+
+    Raises:
+        UnusableDataError: there are none.
+    """
+    loader = data.loader
+    if recipe.each_view:
+        features = loader.load_views(data.images, recipe.parts)[rows]
+    else:
+        features = loader.load_means(data.images, recipe.parts)[rows][:, None]
+    return fit_head(
+        recipe.choice,
+        np.asarray(features),
+        loader.widths(recipe.parts),
+        data.targets[rows],
+        data.task,
+        len(data.labels),
+        data.seed,
+    )
+
+
+def measure_scores(data: TransferData, scores: FoldScores) -> Mapping[str, float]:
+    """Return the `val/…` metrics over the images scored so far."""
+    logits = scores.logits[scores.scored].astype(np.float64)
+    if not np.isfinite(logits).all():
+        return {"val/log_loss": float("nan")}
+    truth = data.targets[scores.scored]
+    sample = make_sample(scores_of(logits, data.task), truth, data.task, data.labels)
+    everyone = np.ones((1, len(truth)), np.int32)
+    ranking = metrics.ranking_metric(sample)(everyone)
+    return {
+        "val/log_loss": float(metrics.log_losses(sample).mean()),
+        "val/precision_at_1": float(sample.top_right.mean()),
+        # With several labels an image: not exactly the true ones.
+        "val/error": float((sample.decisions != sample.truth).any(axis=1).mean()),
+        "val/auc_pr": float(ranking["auc_pr"][0]),
+        "val/auc_roc": _finite(float(ranking["auc_roc"][0])),
+    }
+
+
+def _finite(value: float) -> float:
+    """Return an undefined value (one label only was seen) as that of a coin."""
+    return value if np.isfinite(value) else 0.5
