@@ -9,6 +9,9 @@ from the header, and only then are pixels decoded.
 from __future__ import annotations
 
 import io
+import struct
+import warnings
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +23,8 @@ from strandline.spec.errors import UnusableDataError
 # Pillow warns at 89 megapixels and refuses at 179, process-wide. The limit below is
 # checked before any decoding, is lower, and is the caller's to set.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow warns of rubbish metadata, which is ignored here: the picture counts.
+warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
 _FORMATS = {
     "JPEG": "image/jpeg",
@@ -32,6 +37,7 @@ _FORMATS = {
 _ORIENTATION_TAG = 0x0112
 _WHITE = (255, 255, 255, 255)
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SNIFFED_BYTES = 512
 # EXIF orientation (TIFF 6.0, tag 274) to what makes the picture upright.
 _UPRIGHT = {
@@ -101,6 +107,8 @@ def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> Decoded
         notes = _frame_notes(image)
         orientation = _orientation(image)
         media_type = _FORMATS[image.format or ""]
+        if image.format == "PNG":
+            _check_png(data)
         _load(image)
         upright = _UPRIGHT.get(orientation)
         rgb, more = _to_rgb(image)
@@ -129,6 +137,26 @@ def _open(data: bytes) -> Image.Image:
     except Exception as error:
         # A header from outside can make a plugin raise nearly anything.
         raise UnusableDataError(f"the image is damaged: {_one_line(error)}") from error
+
+
+def _check_png(data: bytes) -> None:
+    """Check what Pillow does not: the checksums of the pixel data (PNG, section 5.3).
+
+    Its decoder stops when the last row is full, before zlib would notice a wrong byte.
+    """
+    at = len(_PNG_SIGNATURE)
+    while at + 12 <= len(data):
+        (length,) = struct.unpack(">I", data[at : at + 4])
+        kind, end = data[at + 4 : at + 8], at + 8 + length
+        if kind == b"IDAT":
+            (stored,) = struct.unpack(">I", data[end : end + 4].rjust(4, b"\0"))
+            if end + 4 > len(data):
+                raise UnusableDataError("the image is truncated: the file ends too early")
+            if zlib.crc32(memoryview(data)[at + 4 : end]) != stored:
+                raise UnusableDataError("the image is damaged: a checksum does not match")
+        elif kind == b"IEND":
+            return
+        at = end + 4
 
 
 def _load(image: Image.Image) -> None:
