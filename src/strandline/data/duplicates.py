@@ -32,7 +32,7 @@ _FREQUENCIES = 16
 # Whitened contrast, in gray levels: below it rounding and compression decide.
 _FLAT = 8.0
 # Twice the negative logarithm of the chance that unrelated pictures agree so well.
-_EVIDENCE = 60.0
+_EVIDENCE = 65.0
 # Details that the alignment and the shared layout of similar scenes use up.
 _FREE_DETAILS = 10.0
 _MOST_UNEXPLAINED = 0.25
@@ -128,7 +128,8 @@ _WEIGHTS = np.hypot(*np.meshgrid(np.arange(_FREQUENCIES), np.arange(_FREQUENCIES
 
 def _whiten(images: Floats) -> Floats:
     """Return weighted DCT coefficients [n, D] of images [n, SIDE, SIDE]; 0 for the mean."""
-    return ((_DCT @ images @ _DCT.T) * _WEIGHTS).reshape(len(images), -1)
+    weighted = (_DCT @ images @ _DCT.T) * _WEIGHTS
+    return np.asarray(weighted.reshape(len(images), -1), dtype=np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +184,7 @@ def _allowed(details: Floats) -> Floats:
 
 def _unexplained(a: Floats, b: Floats) -> Floats:
     """Return the share of the energy of b that a, moved and stretched, leaves over."""
-    vertical, horizontal = np.gradient(a, axis=(1, 2))
+    vertical, horizontal = (np.asarray(np.gradient(a, axis=axis)) for axis in (1, 2))
     ramp = np.linspace(-1, 1, SIDE, dtype=np.float32)
     parts = (a, horizontal, vertical, horizontal * ramp, vertical * ramp[:, None])
     basis = np.stack([_whiten(part) for part in parts], axis=2)

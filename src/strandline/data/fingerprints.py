@@ -9,6 +9,7 @@ show in it; its range is stretched to eight bits, so a faint picture keeps its d
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -64,7 +65,7 @@ def fingerprint(pixels: NDArray[np.uint8]) -> bytes:
     """
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or not pixels.size:
         raise ValueError(f"expected uint8 [H, W, 3], got {pixels.dtype} {list(pixels.shape)}")
-    small = _shrink(pixels) @ _YCC.T
+    small = _shrink(_without_repetition(pixels)) @ _YCC.T
     gray = small[:, :, 0]
     low, high = float(gray.min()), float(gray.max())
     scale = 255.0 / (high - low) if high > low else 0.0
@@ -93,8 +94,33 @@ def read_fingerprints(fingerprints: Sequence[bytes]) -> Thumbnails:
 
 def _digest(pixels: NDArray[np.uint8]) -> bytes:
     hasher = hashlib.blake2b(repr(pixels.shape).encode(), digest_size=_DIGEST_BYTES)
-    hasher.update(np.ascontiguousarray(pixels))
+    hasher.update(np.ascontiguousarray(pixels).data)
     return hasher.hexdigest().encode()
+
+
+def _without_repetition(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return the picture before its pixels were repeated into blocks, as a view.
+
+    The edges of blocks look like detail that the picture does not have, and all pictures
+    enlarged alike share them.
+    """
+    down = _repetition(pixels)
+    across = _repetition(pixels[::down].transpose(1, 0, 2))
+    return pixels[::down, ::across]
+
+
+def _repetition(lines: NDArray[np.uint8]) -> int:
+    """Return how often each line stands there, 1 as soon as that is plain."""
+    count = len(lines)
+    factor = count
+    step = max(1, _STRIP_VALUES // (lines.shape[1] * lines.shape[2]))
+    for start in range(0, count - 1, step):
+        strip = lines[start : start + step + 1]
+        changed = (strip[1:] != strip[:-1]).any(axis=(1, 2))
+        factor = math.gcd(factor, *(np.flatnonzero(changed) + start + 1).tolist())
+        if factor == 1:
+            break
+    return factor
 
 
 def _shrink(pixels: NDArray[np.uint8]) -> Floats:
