@@ -46,6 +46,16 @@ class LeakedScores:
     groups: Sequence[object] | None = None
 
 
+def count_affected(training_groups: Sequence[object], test_groups: Sequence[object]) -> int:
+    """Return how many test images have a near-duplicate among the training images.
+
+    Args:
+        training_groups, test_groups: near-duplicate group of each image, None for none.
+    """
+    trained = {group for group in training_groups if group is not None}
+    return sum(group in trained for group in test_groups if group is not None)
+
+
 def measure_leakage(
     honest: Bootstrapped,
     sample: Sample,

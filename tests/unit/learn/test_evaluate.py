@@ -12,7 +12,7 @@ from sklearn.model_selection import cross_val_predict
 from strandline.learn.abstain import choose_threshold
 from strandline.learn.calibrate import fit_calibration, scores_of
 from strandline.learn.evaluate import evaluate_scores
-from strandline.learn.leakage import LeakedScores
+from strandline.learn.leakage import LeakedScores, count_affected
 from strandline.spec.errors import UnusableDataError
 from strandline.spec.records import Task
 from strandline.spec.scorecard import ExampleOutcome, Scorecard, grid_rows, to_contract
@@ -268,3 +268,7 @@ def test_calibration_error_of_calibrated_scores_may_be_none_at_all() -> None:
     assert before is not None
     assert before.ece.low is not None
     assert before.ece.low > 0
+
+
+def test_an_image_alone_is_no_leak() -> None:
+    assert count_affected([None, 1, 2], [None, 1, 1, 3, None]) == 2
