@@ -81,12 +81,6 @@ def fold_batch_norm(
     return folded.astype(np.float32), bias.astype(np.float32)
 
 
-def halvings(stages: Sequence[Stage]) -> int:
-    """Return the product of all strides: input size / output size, before rounding up."""
-    strides = [conv.stride for stage in stages for block in stage for conv in block.convs]
-    return int(np.prod(strides, dtype=np.int64))
-
-
 def output_size(stages: Sequence[Stage], size: int) -> int:
     """Return height (= width) of the feature map for inputs of `size` pixels."""
     for stage in stages:

@@ -33,7 +33,7 @@ def cached_graph(cache_dir: Path, file: str, build: Callable[[], onnx.ModelProto
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         # One lock a file: building an embedding graph builds the backbone's graph inside.
-        with _locked(path.parent / f".lock-{file}"):
+        with _locked(path.parent / f".{file}.lock"):
             if not path.exists():
                 write_atomically(path, build().SerializeToString(deterministic=True))
     return path

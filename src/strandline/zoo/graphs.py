@@ -22,7 +22,7 @@ from onnx import (
     numpy_helper,
 )
 
-from strandline.zoo.blocks import Conv, Floats, Network, Stage
+from strandline.zoo.blocks import Conv, Floats, Network, Stage, output_size
 
 # 18 is the first with `antialias` in Resize; runtimes of 2023 and later know both.
 OPSET = 18
@@ -109,6 +109,25 @@ def network_graph(network: Network) -> ModelProto:
         parts,
         helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["N", 3, "H", "W"]),
         helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", dim]),
+    )
+
+
+def map_graph(network: Network, cut: int, resolution: int) -> ModelProto:
+    """Build `pixels` -> the feature map after the first `cut` stages, flattened.
+
+    The output `features` is float32 [N, C * H * W] for images of `resolution` pixels.
+    """
+    stages = network.stages[:cut]
+    parts = GraphParts.empty()
+    value = add_stages(parts, add_pixels_input(parts, "pixels", network.mean), stages)
+    parts.node("Flatten", [value], "features", axis=1)
+    size = output_size(stages, resolution)
+    width = stages[-1][-1].convs[-1].weight.shape[0] * size * size
+    pixels: list[str | int] = ["N", 3, resolution, resolution]
+    return finish_model(
+        parts,
+        helper.make_tensor_value_info("pixels", TensorProto.FLOAT, pixels),
+        helper.make_tensor_value_info("features", TensorProto.FLOAT, ["N", width]),
     )
 
 

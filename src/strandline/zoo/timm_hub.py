@@ -166,17 +166,14 @@ def _trace(module: torch.nn.Module, resolution: int) -> ModelProto:
 def _examine(model: str) -> dict[str, Any]:
     """Return the facts of a model that do not depend on the weights."""
     timm = _timm()
+    _check_known(timm, model)
     module = timm.create_model(model, pretrained=False, num_classes=0)
     config = timm.data.resolve_data_config({}, model=module)
     pretrained = module.pretrained_cfg
     normalisation = f"mean={config['mean']} deviation={config['std']}"
     return {
         "architecture": f"timm {model} {normalisation} size={config['input_size'][-1]}",
-        "dim": int(
-            module.num_features
-            if not hasattr(module, "head_hidden_size")
-            else module.head_hidden_size
-        ),
+        "dim": int(getattr(module, "head_hidden_size", None) or module.num_features),
         "native_resolution": int(config["input_size"][-1]),
         "resizable": not pretrained.get("fixed_input_size", False),
         "source": f"timm {model}",
@@ -195,18 +192,23 @@ def _fetch(model: str, cache_dir: Path) -> Path:
     if path.exists():
         return path
     timm = _timm()
+    _check_known(timm, model)
     from safetensors.torch import save
 
     try:
         module = timm.create_model(model, pretrained=True, num_classes=0)
-    except (OSError, RuntimeError) as error:
-        # Connection errors of the hub's client are OSErrors or RuntimeErrors of its own.
+    except Exception as error:  # the hub's clients raise errors of several libraries
         raise UnavailableError(
             f"the weights of {PREFIX}{model} could not be downloaded ({type(error).__name__}): "
             f"try again online, or give a file as {PREFIX}{model}@FILE.safetensors"
         ) from error
     write_atomically(path, save({k: v.contiguous() for k, v in module.state_dict().items()}))
     return path
+
+
+def _check_known(timm: Any, model: str) -> None:
+    if not timm.is_model(model):
+        raise InvalidSpecError(f"timm {timm.__version__} has no model {model!r}")
 
 
 def _timm() -> Any:
