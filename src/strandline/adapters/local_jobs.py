@@ -115,8 +115,14 @@ class LocalJobs:
         """Return where the job stands; with `note_end`, write down that it has just ended."""
         folder = run_folder(self._runs_dir, kind, uid)
         record = _read_record(folder)
-        exit_code = self._reap(folder)
-        if is_held(folder / "lock") and not (exit_code is not None and _end_group(folder)):
+        child = self._children.get(folder)
+        exit_code = None if child is None else child.poll()
+        if child is not None and exit_code is None:
+            return JobView(JobState.RUNNING, record.generation if record else None)
+        if is_held(folder / "lock"):
+            if exit_code is not None or _leader_is_gone(folder):
+                # What a dead job left behind holds its lock, and would for ever.
+                _signal_group(folder, signal.SIGKILL)
             ours = record is not None and record.ended_at is None
             return JobView(JobState.RUNNING, record.generation if record and ours else None)
         if record is None or record.owner != self.owner:
@@ -186,10 +192,6 @@ class LocalJobs:
         self._children.pop(folder, None)
         shutil.rmtree(folder, ignore_errors=True)
 
-    def _reap(self, folder: Path) -> int | None:
-        child = self._children.get(folder)
-        return None if child is None else child.poll()
-
     def _ended(self, record: _Record, exit_code: int | None) -> _Record:
         now = self._clock.now()
         ran = now - datetime.fromisoformat(record.started_at)
@@ -216,19 +218,31 @@ def _launch(folder: Path, command: Sequence[str], lock: int) -> subprocess.Popen
         )
 
 
-def _end_group(folder: Path) -> bool:
-    """End what a dead job left behind, for it would hold the lock; always True."""
-    _signal_group(folder, signal.SIGKILL)
-    return True
+def _leader_is_gone(folder: Path) -> bool:
+    process_id = _read_process_id(folder)
+    if process_id is None:
+        return False  # not launched yet, or a foreground run
+    try:
+        os.kill(process_id, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _read_process_id(folder: Path) -> int | None:
+    try:
+        process_id = int((folder / "pid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return process_id if process_id > 1 else None
 
 
 def _signal_group(folder: Path, number: signal.Signals) -> None:
     """Signal the job and its children. Its lock must be held: then the id is still its own."""
-    try:
-        process_id = int((folder / "pid").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return  # not launched yet: asked again at the next look
-    if process_id > 1:
+    process_id = _read_process_id(folder)
+    if process_id is not None:  # else not launched yet: asked again at the next look
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process_id, number)
 

@@ -124,6 +124,26 @@ def test_failures_are_counted_over_restarts_and_forgotten_after_a_long_run(
     assert ended(jobs).failures == 1
 
 
+def test_children_of_a_job_that_died_unseen_do_not_run_for_ever(
+    make_jobs: Callable[..., LocalJobs], tmp_path: Path
+) -> None:
+    code = (
+        "import os, subprocess, sys, time\n"
+        "fd = int(os.environ['STRANDLINE_RUN_LOCK_FD'])\n"
+        "subprocess.Popen(['sleep', '60'], pass_fds=(fd,))\n"
+        "print('ready', flush=True); time.sleep(60)\n"
+    )
+    jobs = make_jobs(*python(code))
+    jobs.start("Search", "a", UID, 1)
+    eventually(lambda: b"ready" in log_path(tmp_path, "Search", UID).read_bytes())
+    leader = int((log_path(tmp_path, "Search", UID).parent / "pid").read_text())
+    os.kill(leader, signal.SIGKILL)
+    (child,) = jobs._children.values()
+    child.wait()
+    view = ended(make_jobs("unused"))
+    assert (view.state, view.exit_code, view.failures) == (JobState.ENDED, None, 1)
+
+
 def test_a_killed_job_takes_its_children_along(
     make_jobs: Callable[..., LocalJobs], tmp_path: Path
 ) -> None:
