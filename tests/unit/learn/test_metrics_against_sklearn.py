@@ -29,7 +29,9 @@ def _multilabel(seed: int, images: int, labels: int, digits: int) -> Sample:
     rng = np.random.default_rng(seed)
     truth = rng.random((images, labels)) < 0.3
     truth[0], truth[1] = True, False
-    scores: np.ndarray = np.clip(np.round(rng.random((images, labels)) * 0.7 + 0.3 * truth, digits), 0.01, 0.99)
+    scores: np.ndarray = np.clip(
+        np.round(rng.random((images, labels)) * 0.7 + 0.3 * truth, digits), 0.01, 0.99
+    )
     return Sample(scores, truth, scores >= 0.5, Task.MULTILABEL)
 
 
