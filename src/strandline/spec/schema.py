@@ -199,10 +199,9 @@ def _crd_schema(model: type[KindModel]) -> Schema:
 
 
 def _crd_metadata(metadata: Schema) -> Schema:
-    """Restrict the name: the one part of `metadata` besides generateName a CRD may."""
+    """Restrict the name: a CRD may say nothing more about `metadata`, not even describe it."""
     return {
         "type": "object",
-        "description": metadata["description"],
         "properties": {"name": structural(metadata["properties"]["name"])},
     }
 
