@@ -1,0 +1,1 @@
+"""Readers of labeled images, one layout per file; `registry` finds the right one."""
