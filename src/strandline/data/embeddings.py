@@ -166,7 +166,8 @@ class _Run:
                 f"the graph gives features of shape {features.shape[1:]} instead of "
                 f"{(self.shards.views, self.shards.dim)}: delete the cache folder"
             )
-        return features[0]
+        first: Features = features[0]
+        return first
 
 
 class _Buffer:
