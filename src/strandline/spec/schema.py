@@ -52,11 +52,9 @@ class _Generator(GenerateJsonSchema):
 
 
 def _as_written(default: Any) -> Any:
-    """Return a default the short way: nested defaults are filled in by the reader."""
+    """Return a default in full: an apiserver checks rules on it before it fills in others."""
     if isinstance(default, SpecModel):
-        return default.model_dump(
-            mode="json", by_alias=True, exclude_none=True, exclude_defaults=True
-        )
+        return default.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(default, list):
         return [_as_written(each) for each in default]
     return default

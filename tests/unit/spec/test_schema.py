@@ -400,6 +400,18 @@ def test_defaults_are_valid_and_complete_what_python_fills_in(kind: str) -> None
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
+def test_defaults_keep_the_rules_by_themselves(kind: str) -> None:
+    """apiextensions-apiserver evaluates rules on a default before nested ones are filled in."""
+    server = _crd_server(kind)
+    checked = 0
+    for path, node in _nodes(_openapi(kind)):
+        if "default" in node:
+            checked += 1
+            assert list(server._deep(node, node["default"])) == [], path
+    assert checked >= 3
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
 def test_crds_carry_what_operators_expect(kind: str) -> None:
     made = crd(kind)
     names, version = made["spec"]["names"], made["spec"]["versions"][0]
