@@ -27,7 +27,7 @@ def scene(seed: int, side: int = 160) -> Pixels:
     layers = [np.fft.ifft2(np.fft.fft2(rng.normal(size=(side, side))) * falloff).real]
     layers += [0.3 * layers[0] + 0.2 * rng.normal(size=(side, side)) for _ in range(2)]
     stacked = np.stack(layers, axis=2)
-    return np.clip(128 + 40 * stacked / stacked.std(), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 40 * stacked / stacked.std(), 0, 255), dtype=np.uint8)
 
 
 def recompressed(pixels: Pixels, quality: int) -> Pixels:
