@@ -108,14 +108,14 @@ class _Spread:
         return [part for part in self._parts if part is not None]
 
     def _carriers(self) -> dict[str, list[int]]:
-        """Return the free units of each label, heavy ones first: light ones fill gaps."""
+        """Return the free units of each label, large ones first: small ones fill gaps."""
         carriers: dict[str, list[int]] = defaultdict(list)
         for position, unit in enumerate(self._units):
             if self._parts[position] is None:
                 for label in unit.labels:
                     carriers[label].append(position)
         for positions in carriers.values():
-            positions.sort(key=lambda p: (-self._units[p].labels.total(), self._units[p].rank))
+            positions.sort(key=lambda p: (-self._units[p].size, self._units[p].rank))
         return carriers
 
     def _best(self, wanted: Sequence[float]) -> int:
