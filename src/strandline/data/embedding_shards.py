@@ -18,6 +18,7 @@ import os
 import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -113,13 +114,13 @@ class ShardFolder:
         Raises:
             ValueError: it is not what its name and header say.
         """
+        status = path.stat()
+        if _hash_file(path, status.st_size, status.st_mtime_ns) != path.name.removesuffix(_SUFFIX):
+            raise ValueError(f"{path} is damaged")
         with path.open("rb") as stream:
-            found = hashlib.file_digest(stream, "sha256").hexdigest()
-            if found != path.name.removesuffix(_SUFFIX):
-                raise ValueError(f"{path} is damaged")
-            stream.seek(0)
-            rows = int(json.loads(stream.read(_HEADER_BYTES))["rows"])
-            if self._header(rows) != _read_start(path):
+            header = stream.read(_HEADER_BYTES)
+            rows = int(json.loads(header)["rows"])
+            if self._header(rows) != header:
                 raise ValueError(f"{path} holds other features than expected")
             keys = stream.read(32 * rows)
         images = [f"sha256:{keys[i : i + 32].hex()}" for i in range(0, 32 * rows, 32)]
@@ -132,9 +133,11 @@ class ShardFolder:
         return json.dumps(fields).encode().ljust(_HEADER_BYTES - 1) + b"\n"
 
 
-def _read_start(path: Path) -> bytes:
+@lru_cache(maxsize=10_000)
+def _hash_file(path: Path, size: int, modified_nanoseconds: int) -> str:
+    """Return the hex SHA-256, computed once in a process while the file is unchanged."""
     with path.open("rb") as stream:
-        return stream.read(_HEADER_BYTES)
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _write_durably(path: Path, content: bytes) -> None:

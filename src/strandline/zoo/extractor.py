@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -66,48 +67,90 @@ def build_extractor(parts: Sequence[FeaturePart], cache_dir: Path) -> ModelProto
     return assemble(parts, cores)
 
 
-def embedding_graph(part: FeaturePart, cache_dir: Path) -> tuple[Path, str]:
-    """Return the path and digest of `images` -> `features` [N, views, D], views apart.
+@dataclass(frozen=True, slots=True)
+class EmbeddingGraph:
+    """A graph `images` -> `features` [N, views, D], for `data.embeddings`.
 
-    The digest names backbone, transform and views; `data.embeddings` caches under it.
+    Attributes:
+        path: the ONNX file.
+        digest: names backbone, transform and views; the cache's key.
+        views: how many of a part's views it computes.
+    """
+
+    path: Path
+    digest: str
+    views: int
+
+
+def embedding_graphs(part: FeaturePart, cache_dir: Path) -> tuple[EmbeddingGraph, ...]:
+    """Return the graphs whose outputs, side by side along `views`, are the part's views.
+
+    The identity, its mirror image and the other six have a graph and cached features
+    each, so that a candidate with more views computes only those that are new.
+
+    Raises:
+        as `build_extractor`.
+    """
+    _check([part])
+    groups = [range(*bounds) for bounds in pairwise((0, *VIEWS)) if bounds[1] <= part.views]
+    return tuple(_embedding_graph(part, group, cache_dir) for group in groups)
+
+
+def embedding_graph(part: FeaturePart, cache_dir: Path) -> tuple[Path, str]:
+    """Return the path and digest of one graph for all views, `features` [N, views, D].
+
     The mean over the views is what `build_extractor` gives for that part.
 
     Raises:
         as `build_extractor`.
     """
-    digest = part_digest(part, cache_dir)
+    _check([part])
+    whole = _embedding_graph(part, range(part.views), cache_dir)
+    return whole.path, whole.digest
+
+
+def _embedding_graph(part: FeaturePart, views: range, cache_dir: Path) -> EmbeddingGraph:
+    digest = part_digest(part, cache_dir, views=views)
     path = cached_graph(
         cache_dir,
         f"embed-{digest.removeprefix('sha256:')[:32]}.onnx",
-        lambda: assemble([part], [_load_core(part, cache_dir)], average=False),
+        lambda: assemble([part], [_load_core(part, cache_dir)], average=False, views=views),
     )
-    return path, digest
+    return EmbeddingGraph(path, digest, len(views))
 
 
-def part_digest(part: FeaturePart, cache_dir: Path, cut: int | None = None) -> str:
+def part_digest(
+    part: FeaturePart, cache_dir: Path, cut: int | None = None, views: range | None = None
+) -> str:
     """Return the digest of everything that decides this part's features.
 
     Args:
         cut: for feature maps, the number of stages in front.
+        views: those of the part's views that are meant; None means all.
     """
+    shown = range(part.views) if views is None else views
     content = {
         "backbone": describe_backbone(part.backbone, cache_dir).digest,
         "cut": cut,
         "resolution": part.resolution,
         "transform": _TRANSFORM_VERSION,
-        "views": part.views,
+        "views": [shown.start, shown.stop],
     }
     return digest_of(canonical_json(content))
 
 
 def assemble(
-    parts: Sequence[FeaturePart], cores: Sequence[ModelProto], average: bool = True
+    parts: Sequence[FeaturePart],
+    cores: Sequence[ModelProto],
+    average: bool = True,
+    views: range | None = None,
 ) -> ModelProto:
     """Put preprocessing in front of the cores, join them, and mean over their views.
 
     Args:
         cores: for each part a graph `pixels` [N, 3, S, S] -> `features` [N, d].
         average: False keeps the views apart, [N, views, d], for a single part.
+        views: those of the views to compute; None means all of each part.
 
     Raises:
         InvalidSpecError: see `build_extractor`.
@@ -117,17 +160,18 @@ def assemble(
     outputs: list[str] = []
     dims = [core.graph.output[0].type.tensor_type.shape.dim[1].dim_value for core in cores]
     for index, (part, core) in enumerate(zip(parts, cores, strict=True)):
-        pixels = _add_views(whole, _add_resized(whole, part.resolution), part, f"part{index}")
+        shown = range(part.views) if views is None else views
+        pixels = _add_views(whole, _add_resized(whole, part.resolution), shown, f"part{index}")
         features = _add_core(whole, core, pixels, f"part{index}.")
         outputs.append(
-            _add_view_axis(whole, features, part.views, dims[index], f"part{index}", average)
+            _add_view_axis(whole, features, len(shown), dims[index], f"part{index}", average)
         )
     if len(outputs) == 1:
         whole.node("Identity", outputs, "features")
     else:
         whole.node("Concat", outputs, "features", axis=1)
     _share_equal_initializers(whole)
-    shape: list[str | int] = ["N", sum(dims)] if average else ["N", parts[0].views, dims[0]]
+    shape: list[str | int] = ["N", sum(dims)] if average else ["N", len(shown), dims[0]]
     return finish_model(
         whole, images_input(), helper.make_tensor_value_info("features", TensorProto.FLOAT, shape)
     )
@@ -162,11 +206,10 @@ def _add_resized(whole: GraphParts, resolution: int) -> str:
     return name
 
 
-def _add_views(whole: GraphParts, resized: str, part: FeaturePart, prefix: str) -> str:
+def _add_views(whole: GraphParts, resized: str, views: range, prefix: str) -> str:
     """Add `pixels`, float32 [views * N, 3, S, S], all images of a view in a row."""
     variants = [
-        _add_view(whole, resized, *_DIHEDRAL[view], f"{prefix}.view{view}")
-        for view in range(part.views)
+        _add_view(whole, resized, *_DIHEDRAL[view], f"{prefix}.view{view}") for view in views
     ]
     value = variants[0]
     if len(variants) > 1:

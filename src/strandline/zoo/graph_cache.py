@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path
 
 import onnx
@@ -70,7 +71,13 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def hash_file(path: Path) -> str:
-    """Return the hex SHA-256 of a file in bounded memory."""
+    """Return the hex SHA-256 of a file, computed once in a process while it is unchanged."""
+    status = path.stat()
+    return _hash_file(path, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=100)
+def _hash_file(path: Path, size: int, modified_nanoseconds: int) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 

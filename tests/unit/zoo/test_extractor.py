@@ -17,6 +17,7 @@ from strandline.zoo.extractor import (
     assemble,
     build_extractor,
     embedding_graph,
+    embedding_graphs,
 )
 
 LITE0 = "efficientnet-lite0"
@@ -94,6 +95,24 @@ def test_parts_stand_side_by_side_and_views_are_averaged(cache: Path) -> None:
         assert views.shape == (3, part.views, 1280)
         np.testing.assert_allclose(alone, views.mean(axis=1), atol=1e-5)
         np.testing.assert_allclose(features[:, index * 1280 :][:, :1280], alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("views", [1, 2, 8])
+def test_the_graphs_of_a_part_give_its_views_side_by_side(views: int, cache: Path) -> None:
+    part = FeaturePart(LITE0, 64, views)
+    images = _images(2)
+    whole = onnxruntime.InferenceSession(embedding_graph(part, cache)[0])
+    expected = whole.run(None, {"images": images})[0]
+    graphs = embedding_graphs(part, cache)
+    pieces = [onnxruntime.InferenceSession(g.path).run(None, {"images": images})[0] for g in graphs]
+    assert [piece.shape[1] for piece in pieces] == [graph.views for graph in graphs]
+    np.testing.assert_allclose(np.concatenate(pieces, axis=1), expected, atol=1e-5)
+
+
+def test_a_part_with_more_views_shares_the_graphs_of_one_with_fewer(cache: Path) -> None:
+    few, more = (embedding_graphs(FeaturePart(LITE0, 64, views), cache) for views in (2, 8))
+    assert few == more[: len(few)]
+    assert [graph.views for graph in more] == [1, 1, 6]
 
 
 def test_a_backbone_at_two_resolutions_has_its_weights_once(cache: Path) -> None:
