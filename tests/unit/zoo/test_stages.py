@@ -74,7 +74,7 @@ def test_a_trained_tail_gives_in_the_graph_what_it_gives_in_torch(cache: Path) -
         with torch.no_grad():
             for parameter in tail.parameters():
                 assert parameter.grad is not None
-                parameter -= 0.01 * parameter.grad
+                parameter.sub_(0.01 * parameter.grad)
     after = tail(maps).detach().numpy()
     assert np.abs(after - before).max() > 1e-3
     np.testing.assert_allclose(_run(merge_tail(front, tail, cache), images), after, atol=1e-4)
