@@ -113,13 +113,14 @@ def _repetition(lines: NDArray[np.uint8]) -> int:
     """Return how often each line stands there, 1 as soon as that is plain."""
     count = len(lines)
     factor = count
-    step = max(1, _STRIP_VALUES // (lines.shape[1] * lines.shape[2]))
-    for start in range(0, count - 1, step):
+    longest = max(1, _STRIP_VALUES // (lines.shape[1] * lines.shape[2]))
+    # In nearly every picture the first two lines differ, so the first strips are short.
+    start, step = 0, 1
+    while factor != 1 and start < count - 1:
         strip = lines[start : start + step + 1]
         changed = (strip[1:] != strip[:-1]).any(axis=(1, 2))
         factor = math.gcd(factor, *(np.flatnonzero(changed) + start + 1).tolist())
-        if factor == 1:
-            break
+        start, step = start + step, min(2 * step, longest)
     return factor
 
 

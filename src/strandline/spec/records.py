@@ -112,6 +112,7 @@ class ImportReport(Record):
     """What an import did; `-o json` prints exactly these fields (contract v1).
 
     Attributes:
+        version, digest: 0 and None when not one image could be imported.
         refused: what was left out, and why; the rest went on.
         exact_duplicates: number of files merged into an image that was there already.
         near_duplicate_groups: number of groups of two or more near-duplicates.
@@ -121,7 +122,7 @@ class ImportReport(Record):
 
     dataset: str
     version: int
-    digest: Digest
+    digest: Digest | None
     items: int
     labels: tuple[str, ...]
     refused: tuple[Refusal, ...] = ()

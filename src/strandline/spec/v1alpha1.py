@@ -106,7 +106,7 @@ class ImportLimits(SpecModel):
         description="Largest encoded image, in bytes.",
     )
     max_pixels: StrictInt = Field(
-        default=100_000_000,
+        default=50_000_000,
         ge=1,
         le=LARGEST_EXACT_INT,
         description="Largest image, width times height.",

@@ -153,6 +153,11 @@ def _refusal_reason(
         ),
         (info.flag_bits & _ENCRYPTED, "the entry is password-protected"),
         (
+            # zipfile unpacks these without a bound: 4 kB can become 3 MB at a stroke.
+            info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+            "the entry is packed in another way than deflate, which is not supported",
+        ),
+        (
             info.header_offset in overlapping,
             "the entry shares its bytes with others: a zip bomb",
         ),

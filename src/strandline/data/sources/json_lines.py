@@ -95,7 +95,7 @@ def _labels(record: Mapping[str, Any]) -> list[str]:
     several = record.get("classificationAnnotations")
     one = record.get("classificationAnnotation")
     annotations = several if isinstance(several, list) else [one] if one else []
-    found = [a.get("displayName") for a in annotations if isinstance(a, dict)]
+    found: list[Any] = [a.get("displayName") for a in annotations if isinstance(a, dict)]
     if isinstance(record.get("label"), str):
         found.append(record["label"])
     if isinstance(record.get("labels"), list):

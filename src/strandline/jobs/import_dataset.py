@@ -1,0 +1,295 @@
+"""The body of an import: from a source to an immutable dataset version.
+
+Entries stream from the reader through the decoding processes into the store, and are
+noted in a journal once they are safe there; only then is the version assembled. So a
+killed import goes on from its journal, and importing the same again decodes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from strandline.data.cpu import usable_cpus
+from strandline.data.decode import DecodeLimits
+from strandline.data.decode_pool import DecodePool
+from strandline.data.decode_worker import Decoded, Undecodable
+from strandline.data.import_journal import ImportJournal
+from strandline.data.sources.entries import (
+    Content,
+    Entry,
+    ReadContext,
+    Skipped,
+    Warned,
+    refuse,
+)
+from strandline.data.sources.registry import read_source
+from strandline.data.versions import Assembly, Imported, assemble, version_digest, write_items
+from strandline.ports import Catalog, Clock, ObjectStore
+from strandline.spec.errors import InterruptedRunError, NotFoundError, UnusableDataError
+from strandline.spec.records import DatasetVersion, ImportReport, Refusal, canonical_json, digest_of
+from strandline.spec.v1alpha1 import DatasetSpec, ImportLimits, to_document
+
+_STORING_THREADS = 8
+_STORED_AHEAD = 64
+_MOST_WARNINGS = 200
+
+Advance = Callable[[int, int], None]
+
+
+class EmptyImportError(UnusableDataError):
+    """Not one image could be imported; `report` holds the reason of each."""
+
+    def __init__(self, message: str, report: ImportReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What an import has met so far."""
+
+    imported: list[Imported] = field(default_factory=list)
+    refused: list[Refusal] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+    skipped: int = 0
+    seen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ImportPlace:
+    """The ports an import works with.
+
+    Attributes:
+        journal_dir: where it notes what is done, so that it can be resumed.
+    """
+
+    store: ObjectStore
+    catalog: Catalog
+    clock: Clock
+    journal_dir: Path
+    workers: int | None = None
+
+
+def import_dataset(
+    name: str,
+    spec: DatasetSpec,
+    place: ImportPlace,
+    context: ReadContext,
+    *,
+    progress: Advance | None = None,
+    stop_requested: Callable[[], bool] | None = None,
+) -> ImportReport:
+    """Import `spec.source` as the newest version of dataset `name`.
+
+    The version holds what the source holds: images that went from the source since the
+    last version are not in the new one. Nothing new in the source makes no new version.
+
+    Raises:
+        NotFoundError: there is nothing at the source's address.
+        EmptyImportError: not one image could be imported.
+        InterruptedRunError: `stop_requested`; the same call goes on from there.
+    """
+    tally = _Tally()
+    run = _ImportRun(place, spec, tally, progress or (lambda done, total: None))
+    run.take_all(read_source(spec.source.uri, spec.source.format, context), stop_requested)
+    if not tally.imported:
+        report = _empty_report(name, tally)
+        raise EmptyImportError(_why_empty(spec, tally), report)
+    assembly = assemble(tally.imported, spec.task)
+    version = _register(name, place, assembly, tally)
+    return ImportReport(
+        dataset=name,
+        version=version.version,
+        digest=version.digest,
+        items=version.items,
+        labels=version.labels,
+        refused=tuple(tally.refused),
+        exact_duplicates=assembly.exact_duplicates,
+        near_duplicate_groups=assembly.near_duplicate_groups,
+        warnings=(*tally.warnings[:_MOST_WARNINGS], *assembly.warnings),
+        skipped=tally.skipped,
+    )
+
+
+class _ImportRun:
+    """One pass over a source."""
+
+    def __init__(
+        self, place: ImportPlace, spec: DatasetSpec, tally: _Tally, progress: Advance
+    ) -> None:
+        self._store = place.store
+        self._place = place
+        self._limits = spec.limits
+        self._tally = tally
+        self._progress = progress
+        name = digest_of(canonical_json(to_document(spec.limits)))
+        self._journal_name = name
+
+    def take_all(self, found: Iterator[object], stop_requested: Callable[[], bool] | None) -> None:
+        """Decode, store and note every entry."""
+        limits = limits_of(self._limits)
+        workers = self._place.workers or usable_cpus()
+        storing: deque[tuple[Entry, str, Decoded, Future[str]]] = deque()
+        with (
+            ImportJournal(self._place.journal_dir, self._journal_name) as journal,
+            DecodePool[tuple[Entry, bytes]](workers, limits, self._limits.timeout_seconds) as pool,
+            ThreadPoolExecutor(_STORING_THREADS, "strandline-store") as threads,
+        ):
+            entries = self._new_entries(found, journal, stop_requested)
+            for (entry, data), outcome in pool.decode_all(entries):
+                identity = entry.content.identity
+                if isinstance(outcome, Undecodable):
+                    journal.record_refusal(identity, outcome)
+                    self._refuse(entry, outcome)
+                    continue
+                image = outcome.stored if outcome.stored is not None else data
+                storing.append((entry, identity, outcome, threads.submit(self._store.put, image)))
+                if len(storing) > _STORED_AHEAD:
+                    self._settle(storing.popleft(), journal)
+            while storing:
+                self._settle(storing.popleft(), journal)
+
+    def _new_entries(
+        self,
+        found: Iterator[object],
+        journal: ImportJournal,
+        stop_requested: Callable[[], bool] | None,
+    ) -> Iterator[tuple[tuple[Entry, bytes], bytes]]:
+        """Sort out what needs no decoding; yield the rest with its bytes."""
+        for each in found:
+            if stop_requested is not None and stop_requested():
+                raise InterruptedRunError(
+                    f"stopped after {len(self._tally.imported)} images; the same import goes on "
+                    "from there"
+                )
+            if isinstance(each, Entry):
+                if self._tally.seen >= self._limits.max_items:
+                    raise UnusableDataError(
+                        f"the source has more than {self._limits.max_items:,} images: raise "
+                        "limits.maxItems"
+                    )
+                self._tally.seen += 1
+                yield from self._new_entry(each, journal)
+            else:
+                self._note(each)
+
+    def _new_entry(
+        self, entry: Entry, journal: ImportJournal
+    ) -> Iterator[tuple[tuple[Entry, bytes], bytes]]:
+        known = journal.lookup(entry.content.identity)
+        if isinstance(known, Undecodable):
+            self._refuse(entry, known)
+        elif known is not None and self._store.size(known[0]) is not None:
+            self._accept(entry, *known)
+        else:
+            data = self._read(entry, entry.content)
+            if data is not None:
+                yield (entry, data), data
+
+    def _read(self, entry: Entry, content: Content) -> bytes | None:
+        try:
+            return content.read(self._limits.max_bytes)
+        except (UnusableDataError, NotFoundError) as error:
+            self._refuse(entry, Undecodable(str(error), "Unreadable"))
+            return None
+
+    def _settle(
+        self, stored: tuple[Entry, str, Decoded, Future[str]], journal: ImportJournal
+    ) -> None:
+        entry, identity, decoded, future = stored
+        image = future.result()
+        journal.record(identity, image, decoded)
+        self._accept(entry, image, decoded)
+
+    def _accept(self, entry: Entry, image: str, found: Decoded) -> None:
+        self._tally.imported.append(
+            Imported(
+                image=image,
+                source=entry.source,
+                labels=entry.labels,
+                split=entry.split,
+                group=entry.group,
+                width=found.width,
+                height=found.height,
+                media_type=found.media_type,
+                notes=found.notes,
+                fingerprint=found.fingerprint,
+            )
+        )
+        self._advance()
+
+    def _refuse(self, entry: Entry, why: Undecodable) -> None:
+        self._tally.refused.append(refuse(entry.source, why.reason, why.code))
+        self._advance()
+
+    def _note(self, found: object) -> None:
+        if isinstance(found, Refusal):
+            self._tally.refused.append(found)
+        elif isinstance(found, Skipped):
+            self._tally.skipped += 1
+        elif isinstance(found, Warned):
+            self._tally.warnings.append(found.message)
+
+    def _advance(self) -> None:
+        done = len(self._tally.imported) + len(self._tally.refused)
+        self._progress(done, 0)
+
+
+def _register(name: str, place: ImportPlace, assembly: Assembly, tally: _Tally) -> DatasetVersion:
+    before = _newest(place.catalog, name)
+    if before is not None and len(assembly.items) < before.items:
+        tally.warnings.append(
+            f"version {before.version} had {before.items} images, the source now gives "
+            f"{len(assembly.items)}: the rest is not in the new version"
+        )
+    return place.catalog.add_dataset_version(
+        DatasetVersion(
+            dataset=name,
+            version=1,
+            digest=version_digest(assembly.task, assembly.labels, assembly.items),
+            task=assembly.task,
+            labels=assembly.labels,
+            items_object=write_items(place.store, assembly.items),
+            items=len(assembly.items),
+            labeled=sum(item.labels is not None for item in assembly.items),
+            parent=before.digest if before is not None else None,
+            created_at=place.clock.now(),
+        )
+    )
+
+
+def _newest(catalog: Catalog, name: str) -> DatasetVersion | None:
+    try:
+        return catalog.get_dataset_version(name)
+    except NotFoundError:
+        return None
+
+
+def _empty_report(name: str, tally: _Tally) -> ImportReport:
+    return ImportReport(
+        dataset=name,
+        version=0,
+        digest=None,
+        items=0,
+        labels=(),
+        refused=tuple(tally.refused),
+        warnings=tuple(tally.warnings[:_MOST_WARNINGS]),
+        skipped=tally.skipped,
+    )
+
+
+def _why_empty(spec: DatasetSpec, tally: _Tally) -> str:
+    if not tally.refused:
+        return f"no images were found in {spec.source.uri}"
+    first = tally.refused[0]
+    more = f" (and {len(tally.refused) - 1} more)" if len(tally.refused) > 1 else ""
+    return f"no image could be imported: {first.source}: {first.reason}{more}"
+
+
+def limits_of(limits: ImportLimits) -> DecodeLimits:
+    """Return the part of an import's limits that decoding an image needs."""
+    return DecodeLimits(limits.max_bytes, limits.max_pixels)
