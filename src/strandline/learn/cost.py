@@ -15,7 +15,7 @@ import numpy as np
 from strandline.data.cpu import usable_cpus
 from strandline.data.embeddings import count_missing
 from strandline.learn.recipe import read_parts
-from strandline.learn.transfer import TransferData
+from strandline.learn.transfer_data import TransferData
 from strandline.spec.records import Scalar
 from strandline.zoo.backbones import describe_backbone
 from strandline.zoo.extractor import FeaturePart, embedding_graph

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strandline.data.embeddings import embed
 from strandline.learn.heads.contract import Floats
@@ -22,7 +23,7 @@ from strandline.spec.records import canonical_json, digest_of
 from strandline.zoo.backbones import describe_backbone
 from strandline.zoo.extractor import FeaturePart, embedding_graph, part_digest
 
-Progress = Callable[[int, int], None]
+Rows = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +38,29 @@ class FeatureLoader:
     open_store: Callable[[], ObjectStore]
     cache_dir: Path
 
-    def load_means(self, images: Sequence[str], parts: Sequence[FeaturePart]) -> Floats:
+    def load_means(
+        self, images: Sequence[str], parts: Sequence[FeaturePart], rows: Rows | None = None
+    ) -> Floats:
         """Return float32 [n, D]: each part's mean over its views, side by side.
+
+        Args:
+            rows: which of `images` to return; all of them are computed if need be.
 
         Raises:
             NotFoundError, UnusableDataError: an image is missing or cannot be decoded.
         """
-        columns = [self._laid_out(images, part, mean=True) for part in parts]
+        columns = [_take(self._laid_out(images, part, mean=True), rows) for part in parts]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
-    def load_views(self, images: Sequence[str], parts: Sequence[FeaturePart]) -> Floats:
+    def load_views(
+        self, images: Sequence[str], parts: Sequence[FeaturePart], rows: Rows | None = None
+    ) -> Floats:
         """Return float32 [n, views, D]; all parts have the same number of views.
 
         Raises:
             as `load_means`.
         """
-        columns = [self._laid_out(images, part, mean=False) for part in parts]
+        columns = [_take(self._laid_out(images, part, mean=False), rows) for part in parts]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=2)
 
     def widths(self, parts: Sequence[FeaturePart]) -> list[int]:
@@ -77,6 +85,10 @@ class FeatureLoader:
         (dim,) = self.widths([part])
         features = embed(self.open_store(), images, graph, digest, dim, self.cache_dir, part.views)
         return np.asarray(features.mean(axis=1)) if mean else features
+
+
+def _take(matrix: Floats, rows: Rows | None) -> Floats:
+    return matrix if rows is None else np.asarray(matrix[rows])
 
 
 def _write(path: Path, matrix: Floats) -> None:

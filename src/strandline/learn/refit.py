@@ -19,7 +19,8 @@ from strandline.learn.calibrate import Calibration
 from strandline.learn.heads.contract import Floats
 from strandline.learn.heads.registry import FittedHead
 from strandline.learn.recipe import Recipe, read_candidate
-from strandline.learn.transfer import NEVER_SCORED, TransferData, fit_recipe, score_fold
+from strandline.learn.transfer import fit_recipe, score_fold
+from strandline.learn.transfer_data import NEVER_SCORED, TransferData
 from strandline.spec.errors import FailedRunError
 from strandline.spec.records import Scalar, Task
 
@@ -181,7 +182,8 @@ def check_graph(graph: ModelProto, recipe: Recipe, head: FittedHead, data: Trans
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    expected = head.logits(data.loader.load_means(data.images, recipe.parts)[: len(images)])
+    rows = np.arange(len(images))
+    expected = head.logits(data.loader.load_means(data.images, recipe.parts, rows))
     store = data.open_store()
     for image, wanted in zip(images, expected, strict=True):
         pixels = decode_image(store.get(image)).pixels[None]

@@ -11,64 +11,22 @@ The test split is not in `TransferData`: nothing here can look at it.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strandline.learn import metrics
 from strandline.learn.calibrate import scores_of
-from strandline.learn.features import FeatureLoader
 from strandline.learn.heads.contract import Floats
 from strandline.learn.heads.registry import FittedHead, fit_head
 from strandline.learn.measure import make_sample
 from strandline.learn.recipe import Recipe, read_candidate
+from strandline.learn.transfer_data import TransferData
 from strandline.learn.trial_state import FoldScores
-from strandline.ports import Assignment, ObjectStore, StepReport
+from strandline.ports import Assignment, StepReport
 from strandline.spec.errors import UnusableDataError
-from strandline.spec.records import Task
-
-Targets = NDArray[Any]
-NEVER_SCORED = -1
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class TransferData:
-    """What all trials of a search share: small, and picklable.
-
-    Attributes:
-        images: digests of the labeled training and validation images.
-        targets: int64 [n] class indexes, or float32 [n, labels] of 0 and 1.
-        folds: int64 [n]; images of fold k are scored by what was fitted on all others.
-            -1: never scored (the training part when there is a validation split, whose
-            images then are fold 0).
-        labels: sorted.
-        open_store: returns the store that holds the images; must pickle.
-        cache_dir: recomputable things, on this machine.
-        seed: of every random choice; the same candidate gives the same result.
-    """
-
-    images: tuple[str, ...]
-    targets: Targets
-    folds: NDArray[np.int64]
-    task: Task
-    labels: tuple[str, ...]
-    open_store: Callable[[], ObjectStore]
-    cache_dir: Path
-    seed: int = 0
-
-    @property
-    def fold_numbers(self) -> list[int]:
-        """The folds in the order of the steps."""
-        return [int(fold) for fold in np.unique(self.folds) if fold != NEVER_SCORED]
-
-    @property
-    def loader(self) -> FeatureLoader:
-        """Gives features of images."""
-        return FeatureLoader(self.open_store, self.cache_dir)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +89,8 @@ def score_fold(data: TransferData, recipe: Recipe, fold: int) -> Floats:
     """
     scored = data.folds == fold
     head = fit_recipe(data, recipe, np.flatnonzero(~scored))
-    means = data.loader.load_means(data.images, recipe.parts)
-    return head.logits(means[scored])
+    rows = np.flatnonzero(scored)
+    return head.logits(data.loader.load_means(data.images, recipe.parts, rows))
 
 
 def fit_recipe(data: TransferData, recipe: Recipe, rows: NDArray[np.int64]) -> FittedHead:
@@ -143,12 +101,12 @@ def fit_recipe(data: TransferData, recipe: Recipe, rows: NDArray[np.int64]) -> F
     """
     loader = data.loader
     if recipe.each_view:
-        features = loader.load_views(data.images, recipe.parts)[rows]
+        features = loader.load_views(data.images, recipe.parts, rows)
     else:
-        features = loader.load_means(data.images, recipe.parts)[rows][:, None]
+        features = loader.load_means(data.images, recipe.parts, rows)[:, None]
     return fit_head(
         recipe.choice,
-        np.asarray(features),
+        features,
         loader.widths(recipe.parts),
         data.targets[rows],
         data.task,

@@ -125,6 +125,7 @@ class _Solution:
         factor: Cholesky factor of φᵀWφ + ridge, [m, m].
         weight: [m, labels] on φ.
         bias: [labels], the weighted mean of the targets.
+        first_chunk: φ of the first rows, often of all, kept for the next pass.
     """
 
     landmarks: Floats
@@ -133,6 +134,7 @@ class _Solution:
     factor: Doubles
     weight: Doubles
     bias: Doubles
+    first_chunk: Doubles
 
     @property
     def coefficients(self) -> Doubles:
@@ -152,7 +154,7 @@ class _Solution:
         views, outputs, truths = training.views, [], []
         most = min(len(training.features), _MOST_LEFT_OUT * views)
         for start, stop in _chunks(most, views):
-            phi = self.features(training.features[start:stop])
+            phi = self.first_chunk if start == 0 else self.features(training.features[start:stop])
             truth = training.indicators()[start:stop]
             half = solve_triangular(self.factor, phi.T, lower=True).T
             half = half.reshape(-1, views, half.shape[1])
@@ -174,18 +176,20 @@ def _solve(training: TrainingSet, landmarks: Floats, gamma: float, ridge: float)
     bias = training.weights @ (2 * training.indicators() - 1) / training.weights.sum()
     size = len(landmarks)
     empty = np.zeros((size, training.labels))
-    partial = _Solution(landmarks, gamma, whitener, empty, empty, bias)
+    partial = _Solution(landmarks, gamma, whitener, empty, empty, bias, empty)
     gram = np.eye(size) * (ridge * training.views)
     right = np.zeros((size, training.labels))
+    first = empty
     for start, stop in _chunks(len(training.features), training.views):
         phi = partial.features(training.features[start:stop])
+        first = phi if start == 0 else first
         weighted = phi * training.weights[start:stop, None]
         gram += weighted.T @ phi
         right += weighted.T @ (2 * training.indicators()[start:stop] - 1 - bias)
     factor = cholesky(gram, lower=True)
     inner = solve_triangular(factor, right, lower=True)
     weight = solve_triangular(factor, inner, lower=True, trans=1)
-    return _Solution(landmarks, gamma, whitener, factor, weight, bias)
+    return _Solution(landmarks, gamma, whitener, factor, weight, bias, first)
 
 
 def _choose_landmarks(training: TrainingSet, rng: np.random.Generator) -> Floats:

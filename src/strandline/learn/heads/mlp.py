@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from strandline.zoo.graphs import GraphParts
 
 _MOST_EPOCHS = 100
-_PATIENCE = 10
+_FEWEST_BATCHES = 400  # in all: a set of one batch needs more epochs than that
+_PATIENCE = 0.1  # of the epochs
 _HELD_OUT = 0.1
 _BATCH_ROWS = 128
 # About so many multiply-adds a fit: fewer epochs for larger sets.
@@ -65,11 +66,17 @@ def fit(training: TrainingSet, params: Params, seed: int) -> Classifier:
     """Fit with AdamW; the same seed gives the same weights."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        run = _Run(training, params, seed)
-        run.train()
-        return run.best_classifier()
+    threads = torch.get_num_threads()
+    # Its products are too small to share: threads would mostly wait for each other.
+    torch.set_num_threads(1)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            run = _Run(training, params, seed)
+            run.train()
+            return run.best_classifier()
+    finally:
+        torch.set_num_threads(threads)
 
 
 class _Run:
@@ -95,23 +102,23 @@ class _Run:
         self._optimizer = torch.optim.AdamW(
             self._net.parameters(), lr=self._rate, weight_decay=number(params, "weight_decay")
         )
-        cost = len(self._train_rows) * width * (dim + training.labels) * 6
-        self._epochs = int(np.clip(_MOST_OPERATIONS / cost, 5, _MOST_EPOCHS))
+        self._epochs = _epochs(len(self._train_rows), width * (dim + training.labels))
         self._best: MlpClassifier | None = None
 
     def train(self) -> None:
         """Run epochs until the held-out loss has not fallen for a while."""
-        best_loss, since = np.inf, 0
+        best_loss, since = float("inf"), 0
         for epoch in range(self._epochs):
             for group in self._optimizer.param_groups:
                 group["lr"] = self._rate * 0.5 * (1 + np.cos(np.pi * epoch / self._epochs))
             self._run_epoch()
-            loss = self._probe_loss()
+            # With nothing held out the last epoch is taken for the best.
+            loss = self._probe_loss() if len(self._probe.targets) else -epoch
             since += 1
             if loss < best_loss:
                 best_loss, since = loss, 0
                 self._best = self._snapshot()
-            if since >= _PATIENCE:
+            if since >= max(5, _PATIENCE * self._epochs):
                 return
 
     def best_classifier(self) -> Classifier:
@@ -160,8 +167,6 @@ class _Run:
     def _probe_loss(self) -> float:
         import torch
 
-        if not len(self._probe.targets):
-            return -float(self._epochs)  # nothing held out: the last epoch is kept
         logits = torch.from_numpy(self._snapshot().logits(self._probe.features))
         targets = torch.from_numpy(np.asarray(self._probe.targets))
         return float(self._losses(logits, targets).mean())
@@ -174,6 +179,12 @@ class _Run:
         ]
         inner = np.ascontiguousarray(arrays[0]) * np.float32(self._gain)
         return MlpClassifier(inner, arrays[1], np.ascontiguousarray(arrays[2]), arrays[3])
+
+
+def _epochs(rows: int, weights: int) -> int:
+    batches = -(-rows // _BATCH_ROWS)
+    most = max(_MOST_EPOCHS, _FEWEST_BATCHES // batches)
+    return int(np.clip(_MOST_OPERATIONS / (6 * rows * weights), 5, most))
 
 
 HEAD = Head(
