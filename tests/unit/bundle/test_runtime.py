@@ -106,7 +106,7 @@ def test_pixels_of_another_kind_are_refused(tmp_path_factory: pytest.TempPathFac
     with pytest.raises(ValueError, match="uint8"):
         predictor.scores(np.zeros((4, 4, 4), np.uint8))
     with pytest.raises(ValueError, match="uint8"):
-        predictor.scores(np.zeros((4, 4, 3), np.float32))  # type: ignore[arg-type]  # the point
+        predictor.scores(np.zeros((4, 4, 3), np.float32))
 
 
 def test_a_graph_that_fails_on_an_image_is_an_error_of_ours(
