@@ -7,13 +7,16 @@ predicting stay fast and work without the `train` extra.
 from __future__ import annotations
 
 import importlib.util
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from strandline.adapters.clock import SystemClock
 from strandline.adapters.sql import open_catalog
 from strandline.adapters.stores import open_store
-from strandline.ports import Catalog, Clock, ObjectStore, TrialRunner
+from strandline.data.sources.entries import ReadContext
+from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.spec.errors import MissingExtraError
 from strandline.spec.settings import Settings, load_settings
 
@@ -41,6 +44,54 @@ def local(settings: Settings | None = None) -> Platform:
         catalog=open_catalog(chosen.catalog_url),
         clock=SystemClock(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOpener:
+    """Opens a store anew, in whatever process it was sent to.
+
+    Only the address travels; keys come from that process's own environment.
+    """
+
+    url: str
+
+    def __call__(self) -> ObjectStore:
+        """Open the store."""
+        return open_store(self.url, load_settings().s3)
+
+
+def read_context(settings: Settings, root: Path | None, max_bytes: int) -> ReadContext:
+    """Return what the readers of an import may use; S3 is set up only when it is needed."""
+
+    def read_s3(uri: str, most: int) -> bytes:
+        from strandline.adapters.s3 import S3Source
+
+        return S3Source(settings.s3).read_object(uri, most)
+
+    def list_s3(uri: str) -> Iterable[tuple[str, int, str]]:
+        from strandline.adapters.s3 import S3Source
+
+        return S3Source(settings.s3).list_objects(uri)
+
+    return ReadContext(root=root, read_s3=read_s3, list_s3=list_s3, max_bytes=max_bytes)
+
+
+def claim_run(platform: Platform, resource: Resource) -> AbstractContextManager[None]:
+    """Return what keeps every other process from running the job of `resource`.
+
+    Raises:
+        ConflictError: (on entering) somebody runs it.
+    """
+    from strandline.adapters.local_jobs import claim_run as claim
+
+    return claim(platform.settings.runs_dir, resource.kind, resource.name, resource.uid)
+
+
+def run_folder(platform: Platform, resource: Resource) -> Path:
+    """Return where the job of `resource` keeps what is its own."""
+    from strandline.adapters.local_jobs import run_folder as folder
+
+    return folder(platform.settings.runs_dir, resource.kind, resource.uid)
 
 
 def trial_runner(platform: Platform, search_uid: str) -> TrialRunner:

@@ -181,6 +181,10 @@ class _Dispatcher:
         self._error: Exception | None = None
         self.stopping = False
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Keep nothing: Tune pickles its callbacks for a restore that is ours to do."""
+        return {"stopping": True}
+
     def lane_started(self, lane: int) -> None:
         """A worker is up and waits for its order."""
         if lane not in self._busy:

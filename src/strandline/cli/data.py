@@ -56,18 +56,24 @@ def import_command(
     same again changes nothing; an interrupted import goes on where it stopped.
     """
     from strandline import api
+    from strandline.jobs.import_dataset import EmptyImportError
 
     with stop_on_interrupt() as stop, progress_bar(f"Importing {name}") as advance:
-        report = api.import_dataset(
-            name,
-            source,
-            format=source_format,
-            task=task,
-            root=root,
-            workers=workers,
-            progress=advance,
-            stop_requested=stop,
-        )
+        try:
+            report = api.import_dataset(
+                name,
+                source,
+                format=source_format,
+                task=task,
+                root=root,
+                workers=workers,
+                progress=advance,
+                stop_requested=stop,
+            )
+        except EmptyImportError as error:
+            if output:  # the reason of each file is the result; the exit code says the rest
+                print_structured(error.report, output)
+            raise
     if output:
         print_structured(report, output)
     else:

@@ -1,0 +1,242 @@
+"""The body of a Search with a model: search, refit, calibrate, evaluate, pack, register.
+
+Every stage can be repeated: the search goes on from the catalog, and what follows is a
+function of its best trial, so a training killed at any moment ends like an undisturbed
+one when it is started again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from strandline.jobs.build_model import Built, Evidence, build_model
+from strandline.jobs.examined import check_learnable
+from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
+from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
+from strandline.search.engine import EndReason
+from strandline.search.space import Candidate, Space
+from strandline.spec.errors import (
+    BudgetExhaustedError,
+    FailedRunError,
+    InterruptedRunError,
+    NotFoundError,
+)
+from strandline.spec.records import (
+    BestValue,
+    DatasetVersion,
+    Item,
+    Split,
+    TrainReport,
+    Trial,
+    TrialState,
+)
+from strandline.spec.v1alpha1 import DatasetSpec, SearchSpec, SpacePreset, SplitPolicy
+
+
+@dataclass(frozen=True, slots=True)
+class TrainPlace:
+    """The ports a training works with.
+
+    Attributes:
+        open_store: opens `store` anew; pickles, for the workers.
+        cache_dir: recomputable things on this machine.
+    """
+
+    store: ObjectStore
+    catalog: Catalog
+    clock: Clock
+    runner: TrialRunner
+    open_store: Callable[[], ObjectStore]
+    cache_dir: Path
+
+
+Show = Callable[[SearchProgress], None]
+
+
+def train(
+    resource: Resource,
+    place: TrainPlace,
+    *,
+    progress: Show | None = None,
+    stop_requested: Callable[[], bool] | None = None,
+) -> TrainReport:
+    """Run the Search `resource` to its end and register its model.
+
+    The caller makes sure that no other process runs the same search.
+
+    Raises:
+        NotFoundError: there is no such dataset.
+        UnusableDataError: too few labels or labeled images.
+        InterruptedRunError: `stop_requested`; the message says how to go on.
+        BudgetExhaustedError: the budget ended before any candidate was scored.
+        FailedRunError: too many trials failed in a row.
+    """
+    started = place.clock.monotonic()
+    spec = SearchSpec.model_validate(resource.spec)
+    evidence = gather_evidence(spec, place)
+    outcome = _search(resource, spec, evidence, place, progress, stop_requested)
+    _check_outcome(resource.name, outcome)
+    assert outcome.best is not None, "checked: there is a best trial"
+    built: Built | None = None
+    if spec.model is not None:
+        stage = _stage_reporter(outcome, spec, progress)
+        built = build_model(
+            resource, spec.model, evidence, outcome, place.store, place.catalog, place.clock, stage
+        )
+    objective = spec.objectives[0].metric
+    return TrainReport(
+        search=resource.name,
+        model=built.version.model if built else "",
+        version=built.version.version if built else 0,
+        trials=sum(t.state in (TrialState.COMPLETED, TrialState.PRUNED) for t in outcome.trials),
+        best=BestValue(metric=objective, value=outcome.best.metrics[objective]),
+        seconds=round(place.clock.monotonic() - started, 3),
+    )
+
+
+def gather_evidence(spec: SearchSpec, place: TrainPlace) -> Evidence:
+    """Read the dataset, divide it, and prepare what trials learn from.
+
+    Raises:
+        as `train`.
+    """
+    from strandline.data.splits import divide
+    from strandline.data.versions import read_items
+    from strandline.learn.transfer_data import prepare_data
+
+    version = place.catalog.get_dataset_version(spec.dataset.name, spec.dataset.version)
+    items = read_items(place.store, version)
+    notes = check_learnable(items, version.labels, version.task)
+    policy = split_policy(place.catalog, version)
+    division = divide(items, version.task, policy)
+    data = prepare_data(
+        items,
+        division,
+        version.task,
+        version.labels,
+        place.open_store,
+        place.cache_dir,
+        spec.seed,
+    )
+    return Evidence(version, tuple(items), division, policy, data, (*notes, *division.notes))
+
+
+def split_policy(catalog: Catalog, version: DatasetVersion) -> SplitPolicy:
+    """Return how the dataset's owner wants it divided."""
+    try:
+        resource = catalog.get_resource("Dataset", version.dataset)
+    except NotFoundError:
+        return SplitPolicy()
+    return DatasetSpec.model_validate(resource.spec).split
+
+
+def _search(
+    resource: Resource,
+    spec: SearchSpec,
+    evidence: Evidence,
+    place: TrainPlace,
+    progress: Show | None,
+    stop_requested: Callable[[], bool] | None,
+) -> SearchOutcome:
+    from strandline.learn.cost import CostModel
+    from strandline.learn.transfer import TransferFactory
+
+    space, defaults = _space_of(spec, evidence)
+    later = _images(evidence.items, evidence.division.parts, Split.TEST)
+    return run_search(
+        resource.uid,
+        spec,
+        space,
+        defaults,
+        TransferFactory(evidence.data),
+        catalog=place.catalog,
+        store=place.store,
+        runner=place.runner,
+        clock=place.clock,
+        affordable=CostModel(evidence.data, later).affordable,
+        progress=progress,
+        stop_requested=stop_requested,
+    )
+
+
+def _space_of(spec: SearchSpec, evidence: Evidence) -> tuple[Space, Sequence[Candidate]]:
+    from strandline.learn.custom_space import custom_space
+    from strandline.learn.transfer_space import default_candidates, transfer_space
+    from strandline.zoo import backbones
+
+    task = evidence.version.task
+    effort = spec.space.effort
+    chosen = tuple(spec.space.backbones or backbones.names(effort))
+    if spec.space.preset is SpacePreset.CUSTOM:
+        return custom_space(spec.space.parameters or (), chosen, task), ()
+    return transfer_space(effort, chosen, task), default_candidates(effort, chosen, task)
+
+
+def _images(items: Sequence[Item], parts: Sequence[Split | None], split: Split) -> list[str]:
+    return [item.image for item, part in zip(items, parts, strict=True) if part is split]
+
+
+def _check_outcome(name: str, outcome: SearchOutcome) -> None:
+    go_on = f"go on with `strandline search resume {name}`"
+    if outcome.reason is EndReason.STOPPED:
+        ended = sum(trial.ended_at is not None for trial in outcome.trials)
+        raise InterruptedRunError(f"stopped after {ended} trials, all kept: {go_on}")
+    failures = [trial.failure for trial in outcome.trials if trial.failure is not None]
+    if outcome.reason is EndReason.FAILURES:
+        last = failures[-1]
+        raise FailedRunError(
+            f"{len(failures)} trials failed, the last with {last.kind}: {last.message}; when "
+            f"that is mended, {go_on}"
+        )
+    if outcome.best is None and failures:
+        last = failures[-1]
+        raise FailedRunError(f"no trial gave a result; the last {last.kind}: {last.message}")
+    if outcome.best is None:
+        raise BudgetExhaustedError(
+            f"the budget ended before one candidate was scored: {go_on} --budget with more time"
+        )
+
+
+def _stage_reporter(
+    outcome: SearchOutcome, spec: SearchSpec, progress: Show | None
+) -> Callable[[str], None]:
+    counts: Mapping[TrialState, int] = {
+        state: sum(trial.state is state for trial in outcome.trials) for state in TrialState
+    }
+
+    def report(stage: str) -> None:
+        if progress is not None:
+            progress(
+                SearchProgress(
+                    trial=None,
+                    best=outcome.best,
+                    counts=counts,
+                    elapsed_seconds=outcome.elapsed_seconds,
+                    seconds_left=None,
+                    value_name=spec.objectives[0].metric,
+                    stage=stage,
+                )
+            )
+
+    return report
+
+
+def search_status(report: TrainReport, trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return the fields of the Search's status that tell how it went."""
+    states = [trial.state for trial in trials]
+    fields: dict[str, Any] = {
+        "trials": {state.value: states.count(state) for state in TrialState},
+        "best": {
+            "number": next(
+                t.number for t in trials if t.metrics.get(report.best.metric) == report.best.value
+            ),
+            "metric": report.best.metric,
+            "value": report.best.value,
+        },
+    }
+    if report.model:
+        fields |= {"model": report.model, "modelVersion": report.version}
+    return fields
