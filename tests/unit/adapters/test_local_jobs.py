@@ -48,18 +48,21 @@ def clock() -> SteppedClock:
 def make_jobs(tmp_path: Path, clock: SteppedClock) -> Iterator[Callable[..., LocalJobs]]:
     """Make executors over one folder; whatever still runs is killed at the end."""
 
+    made: list[LocalJobs] = []
+
     def make(*command: str, owner: str = "me") -> LocalJobs:
-        return LocalJobs(tmp_path, owner, lambda kind, name: command, clock)
+        made.append(LocalJobs(tmp_path, owner, lambda kind, name: command, clock))
+        return made[-1]
 
     yield make
     for pid in tmp_path.glob("*/pid"):
         if is_held(pid.parent / "lock"):
             os.killpg(int(pid.read_text()), signal.SIGKILL)
-            lock = pid.parent / "lock"
-            eventually(lambda lock=lock: not is_held(lock))  # type: ignore[misc]  # bound now
+    for child in [child for jobs in made for child in jobs._children.values()]:
+        child.wait()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 120.0) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not happen in time"
