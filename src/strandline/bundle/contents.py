@@ -10,6 +10,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from strandline.bundle.archive import FORMAT_VERSION
+from strandline.spec.fields import Name
 from strandline.spec.records import Digest, Record, Scalar, Task
 from strandline.spec.scorecard import Abstention
 
@@ -63,7 +64,7 @@ class Manifest(Record):
     """The bundle's table of contents and its promises.
 
     Attributes:
-        name: of the model.
+        name: of the model; no path, so that it can name files.
         labels: in the order of the scores.
         opset: of the standard operators the graph uses.
         abstention: when to say "I don't know", and from which score labels are given.
@@ -73,7 +74,7 @@ class Manifest(Record):
     """
 
     format_version: Literal[1] = FORMAT_VERSION
-    name: str = Field(min_length=1, max_length=253)
+    name: Name
     task: Task
     labels: tuple[str, ...] = Field(min_length=1)
     input: InputContract = InputContract()
