@@ -14,7 +14,8 @@ import numpy as np
 
 from strandline.data.cpu import usable_cpus
 from strandline.data.embeddings import count_missing
-from strandline.learn.recipe import read_parts
+from strandline.learn.heads.contract import number
+from strandline.learn.recipe import FINETUNE, read_candidate, read_parts
 from strandline.learn.transfer_data import TransferData
 from strandline.spec.records import Scalar
 from strandline.zoo.backbones import describe_backbone
@@ -41,6 +42,7 @@ class CostModel:
     later_images: Sequence[str] = ()
     probe: Callable[[FeaturePart, TransferData], float] | None = None
     _seconds_an_image: dict[FeaturePart, float] = field(default_factory=dict)
+    _training_seconds: dict[str, float] = field(default_factory=dict)
 
     def expected_seconds(self, candidate: Mapping[str, Scalar]) -> float:
         """Return the seconds until the candidate is scored and its model evaluated.
@@ -48,13 +50,33 @@ class CostModel:
         Raises:
             as `recipe.read_candidate`.
         """
-        parts = read_parts(candidate, self.data.cache_dir)
         images = (*self.data.images, *self.later_images)
+        if candidate.get("head") == FINETUNE:
+            return self._tuning_seconds(candidate, images)
+        parts = read_parts(candidate, self.data.cache_dir)
         return sum(self._part_seconds(part, images) for part in parts)
 
     def affordable(self, candidate: Mapping[str, Scalar], seconds_left: float) -> bool:
         """Return whether the candidate would end within the time left."""
         return self.expected_seconds(candidate) <= seconds_left
+
+    def _tuning_seconds(self, candidate: Mapping[str, Scalar], images: Sequence[str]) -> float:
+        """Return the seconds for feature maps, and for training on all folds and once more."""
+        from strandline.learn.finetune import find_front, training_seconds
+
+        recipe = read_candidate(candidate, self.data.cache_dir)
+        front = find_front(recipe, self.data.loader)
+        missing = count_missing(
+            images, front.digest, front.dim, self.data.cache_dir, front.part.views
+        )
+        # The front is less than the whole backbone: its price is not measured apart.
+        price = self._price(recipe.parts[0]) if missing else 0.0
+        key = front.digest
+        if key not in self._training_seconds:
+            self._training_seconds[key] = training_seconds(front, self.data.loader)
+        rounds = (len(self.data.fold_numbers) + 1) * int(number(recipe.choice.params, "epochs"))
+        training = rounds * len(self.data.images) * self._training_seconds[key]
+        return (missing * price / usable_cpus() + training) * _MARGIN
 
     def _part_seconds(self, part: FeaturePart, images: Sequence[str]) -> float:
         cache_dir = self.data.cache_dir
@@ -63,9 +85,12 @@ class CostModel:
         missing = count_missing(images, digest, dim, cache_dir, part.views)
         if not missing:
             return 0.0
+        return missing * self._price(part) * _MARGIN / usable_cpus()
+
+    def _price(self, part: FeaturePart) -> float:
         if part not in self._seconds_an_image:
             self._seconds_an_image[part] = (self.probe or probe_seconds)(part, self.data)
-        return missing * self._seconds_an_image[part] * _MARGIN / usable_cpus()
+        return self._seconds_an_image[part]
 
 
 def probe_seconds(part: FeaturePart, data: TransferData) -> float:

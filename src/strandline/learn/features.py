@@ -21,7 +21,8 @@ from strandline.learn.heads.contract import Floats
 from strandline.ports import ObjectStore
 from strandline.spec.records import canonical_json, digest_of
 from strandline.zoo.backbones import describe_backbone
-from strandline.zoo.extractor import FeaturePart, embedding_graph, part_digest
+from strandline.zoo.extractor import FeaturePart, embedding_graph
+from strandline.zoo.stages import Front
 
 Rows = NDArray[np.int64]
 
@@ -49,7 +50,7 @@ class FeatureLoader:
         Raises:
             NotFoundError, UnusableDataError: an image is missing or cannot be decoded.
         """
-        columns = [_take(self._laid_out(images, part, mean=True), rows) for part in parts]
+        columns = [_take(self._features(images, part, mean=True), rows) for part in parts]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=1)
 
     def load_views(
@@ -60,31 +61,58 @@ class FeatureLoader:
         Raises:
             as `load_means`.
         """
-        columns = [_take(self._laid_out(images, part, mean=False), rows) for part in parts]
+        columns = [_take(self._features(images, part, mean=False), rows) for part in parts]
         return columns[0] if len(columns) == 1 else np.concatenate(columns, axis=2)
 
     def widths(self, parts: Sequence[FeaturePart]) -> list[int]:
         """Return the number of features of each part."""
         return [describe_backbone(part.backbone, self.cache_dir).dim for part in parts]
 
-    def _laid_out(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
+    def load_maps(self, images: Sequence[str], front: Front) -> Floats:
+        """Return the feature maps at a cut, float32 [n, views, C * H * W], not yet read.
+
+        Raises:
+            as `load_means`.
+        """
+        made = _Source(front.graph, front.digest, front.dim, front.part.views)
+        return self._laid_out(images, made, mean=False)
+
+    def _features(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
+        graph, digest = embedding_graph(part, self.cache_dir)
+        (dim,) = self.widths([part])
+        return self._laid_out(images, _Source(graph, digest, dim, part.views), mean)
+
+    def _laid_out(self, images: Sequence[str], source: _Source, mean: bool) -> Floats:
         content = {
             "images": digest_of("\n".join(images).encode()),
             "mean": mean,
-            "part": part_digest(part, self.cache_dir),
+            "source": source.digest,
         }
         key = digest_of(canonical_json(content)).removeprefix("sha256:")
         path = self.cache_dir / "matrices" / f"{key[:32]}.npy"
         if not path.exists():
-            _write(path, self._compute(images, part, mean))
+            features = embed(
+                self.open_store(),
+                images,
+                source.graph,
+                source.digest,
+                source.dim,
+                self.cache_dir,
+                source.views,
+            )
+            _write(path, np.asarray(features.mean(axis=1)) if mean else features)
         matrix: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
         return matrix
 
-    def _compute(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
-        graph, digest = embedding_graph(part, self.cache_dir)
-        (dim,) = self.widths([part])
-        features = embed(self.open_store(), images, graph, digest, dim, self.cache_dir, part.views)
-        return np.asarray(features.mean(axis=1)) if mean else features
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What embeddings come from, see `data.embeddings.embed`."""
+
+    graph: Path
+    digest: str
+    dim: int
+    views: int
 
 
 def _take(matrix: Floats, rows: Rows | None) -> Floats:

@@ -13,6 +13,7 @@ from strandline.zoo.backbones import describe_backbone
 from strandline.zoo.extractor import FeaturePart
 
 JOIN = "+"
+FINETUNE = "finetune"  # the head that is no function of frozen features
 _STRIDE = 32
 
 
@@ -46,7 +47,7 @@ def read_candidate(candidate: Mapping[str, Scalar], cache_dir: Path) -> Recipe:
             each_view=candidate.get("view_training") == "each",
             choice=HeadChoice(
                 head=head,
-                scaling=str(candidate["scaling"]),
+                scaling="standard" if head == FINETUNE else str(candidate["scaling"]),
                 class_weight=str(candidate["class_weight"]),
                 params=_params_of(candidate, head),
             ),
@@ -70,8 +71,14 @@ def read_parts(candidate: Mapping[str, Scalar], cache_dir: Path) -> tuple[Featur
             scaled_resolution(describe_backbone(name, cache_dir).native_resolution, scale),
             views,
         )
-        for name in str(candidate["backbones"]).split(JOIN)
+        for name in _backbones(candidate)
     )
+
+
+def _backbones(candidate: Mapping[str, Scalar]) -> list[str]:
+    if candidate["head"] == FINETUNE:
+        return [str(candidate[f"{FINETUNE}.backbone"])]
+    return str(candidate["backbones"]).split(JOIN)
 
 
 def scaled_resolution(native: int, scale: float) -> int:

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from strandline.learn.calibrate import Calibration
 from strandline.learn.heads.contract import Floats
-from strandline.learn.heads.registry import FittedHead
+from strandline.learn.models import FittedModel, fit_model
 from strandline.learn.recipe import Recipe, read_candidate
-from strandline.learn.transfer import fit_recipe, score_fold
+from strandline.learn.transfer import score_fold
 from strandline.learn.transfer_data import NEVER_SCORED, TransferData
 from strandline.spec.errors import FailedRunError
 from strandline.spec.records import Scalar, Task
@@ -39,7 +39,7 @@ class Refitted:
 
     Attributes:
         graph: `images` uint8 [N, H, W, 3] -> `logits` float32 [N, labels].
-        head: the last part of it, from features to logits.
+        model: the same in numpy, on embeddings.
         recipe: what the candidate means.
         out_of_fold_logits: float32 [m, labels].
         out_of_fold_targets: the truth of the same images.
@@ -48,7 +48,7 @@ class Refitted:
     """
 
     graph: ModelProto
-    head: FittedHead
+    model: FittedModel
     recipe: Recipe
     out_of_fold_logits: Floats
     out_of_fold_targets: NDArray[Any]
@@ -78,14 +78,14 @@ def refit(
         report(done, len(folds) + 1)
         logits[data.folds == fold] = score_fold(data, recipe, fold)
     report(len(folds), len(folds) + 1)
-    head = fit_recipe(data, recipe, np.arange(len(data.images)))
-    graph = merge_graph(recipe, head, data)
-    check_graph(graph, recipe, head, data)
+    model = fit_model(data, recipe, np.arange(len(data.images)))
+    graph = merge_graph(model, data)
+    check_graph(graph, model, data)
     report(len(folds) + 1, len(folds) + 1)
     scored = data.folds != NEVER_SCORED
     return Refitted(
         graph=graph,
-        head=head,
+        model=model,
         recipe=recipe,
         out_of_fold_logits=logits[scored],
         out_of_fold_targets=data.targets[scored],
@@ -106,8 +106,8 @@ def fit_and_score(
         as `refit`.
     """
     recipe = read_candidate(candidate, data.cache_dir)
-    head = fit_recipe(data, recipe, np.arange(len(data.images)))
-    return head.logits(data.loader.load_means(images, recipe.parts))
+    model = fit_model(data, recipe, np.arange(len(data.images)))
+    return model.score(data.loader, images, np.arange(len(images)))
 
 
 def score_images(data: TransferData, refitted: Refitted, images: Sequence[str]) -> Floats:
@@ -116,17 +116,17 @@ def score_images(data: TransferData, refitted: Refitted, images: Sequence[str]) 
     The same numbers as the graph's within rounding, and much sooner for images whose
     embeddings are there.
     """
-    return refitted.head.logits(data.loader.load_means(images, refitted.recipe.parts))
+    return refitted.model.score(data.loader, images, np.arange(len(images)))
 
 
-def merge_graph(recipe: Recipe, head: FittedHead, data: TransferData) -> ModelProto:
-    """Return `images` -> `logits`: the extractor of the recipe's parts, then the head."""
+def merge_graph(model: FittedModel, data: TransferData) -> ModelProto:
+    """Return `images` -> `logits`: what gives features, then the head."""
     from onnx import checker, compose
 
-    from strandline.zoo.extractor import build_extractor
-
-    extractor = build_extractor(recipe.parts, data.cache_dir)
-    behind = compose.add_prefix(head.to_onnx(), "head/", rename_inputs=False, rename_outputs=False)
+    extractor = model.feature_graph(data.loader)
+    behind = compose.add_prefix(
+        model.head.to_onnx(), "head/", rename_inputs=False, rename_outputs=False
+    )
     _unify_versions(extractor, behind)
     merged = compose.merge_models(extractor, behind, io_map=[("features", "features")])
     merged.producer_name = "strandline"
@@ -166,7 +166,7 @@ def finish_graph(graph: ModelProto, calibration: Calibration, task: Task) -> Mod
     return finished
 
 
-def check_graph(graph: ModelProto, recipe: Recipe, head: FittedHead, data: TransferData) -> None:
+def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> None:
     """Run a few images through the graph and compare with the numpy path.
 
     Raises:
@@ -182,8 +182,7 @@ def check_graph(graph: ModelProto, recipe: Recipe, head: FittedHead, data: Trans
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    rows = np.arange(len(images))
-    expected = head.logits(data.loader.load_means(data.images, recipe.parts, rows))
+    expected = model.score(data.loader, data.images, np.arange(len(images)))
     store = data.open_store()
     for image, wanted in zip(images, expected, strict=True):
         pixels = decode_image(store.get(image)).pixels[None]

@@ -15,13 +15,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from strandline.learn import metrics
 from strandline.learn.calibrate import scores_of
 from strandline.learn.heads.contract import Floats
-from strandline.learn.heads.registry import FittedHead, fit_head
 from strandline.learn.measure import make_sample
+from strandline.learn.models import fit_model
 from strandline.learn.recipe import Recipe, read_candidate
 from strandline.learn.transfer_data import TransferData
 from strandline.learn.trial_state import FoldScores
@@ -88,31 +87,8 @@ def score_fold(data: TransferData, recipe: Recipe, fold: int) -> Floats:
         UnusableDataError: nothing is left to train on.
     """
     scored = data.folds == fold
-    head = fit_recipe(data, recipe, np.flatnonzero(~scored))
-    rows = np.flatnonzero(scored)
-    return head.logits(data.loader.load_means(data.images, recipe.parts, rows))
-
-
-def fit_recipe(data: TransferData, recipe: Recipe, rows: NDArray[np.int64]) -> FittedHead:
-    """Return the recipe's head fitted on some of the images.
-
-    Raises:
-        UnusableDataError: there are none.
-    """
-    loader = data.loader
-    if recipe.each_view:
-        features = loader.load_views(data.images, recipe.parts, rows)
-    else:
-        features = loader.load_means(data.images, recipe.parts, rows)[:, None]
-    return fit_head(
-        recipe.choice,
-        features,
-        loader.widths(recipe.parts),
-        data.targets[rows],
-        data.task,
-        len(data.labels),
-        data.seed,
-    )
+    model = fit_model(data, recipe, np.flatnonzero(~scored))
+    return model.score(data.loader, data.images, np.flatnonzero(scored))
 
 
 def measure_scores(data: TransferData, scores: FoldScores) -> Mapping[str, float]:

@@ -12,13 +12,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import combinations
 
-from strandline.learn.heads.contract import Head
+from strandline.learn import finetune
 from strandline.learn.heads.registry import CLASS_WEIGHTS, find_head
 from strandline.learn.heads.scaling import KINDS
-from strandline.learn.recipe import JOIN
-from strandline.search.space import Categorical, Condition, Parameter, Space
+from strandline.learn.recipe import FINETUNE, JOIN
+from strandline.search.space import Categorical, Condition, Parameter, Space, candidate_key
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar, Task
+from strandline.zoo.efficientnet_lite import VARIANTS
 
 # What each effort adds to the space: heads, views and resolutions in units of the native one.
 _HEADS = {
@@ -26,6 +27,7 @@ _HEADS = {
     "balanced": ("logistic", "kernel", "prototype"),
     "best": ("logistic", "kernel", "prototype", "mlp"),
 }
+_FINETUNED = ("best",)
 _VIEWS: Mapping[str, tuple[int, ...]] = {"fast": (1, 2), "balanced": (1, 2, 8), "best": (1, 2, 8)}
 _RESOLUTIONS = {"fast": (1.0,), "balanced": (1.0,), "best": (1.0, 1.25)}
 # With more backbones only single ones and the whole are tried: subsets grow as 2^n.
@@ -49,17 +51,23 @@ def transfer_space(effort: str, backbones: Sequence[str], task: Task) -> Space:
             else "the transfer preset needs at least one backbone"
         )
     heads = [find_head(name) for name in _HEADS[effort]]
+    names: tuple[str, ...] = tuple(head.name for head in heads)
+    frozen = Condition("head", names)
+    tuned = [name for name in backbones if _is_tunable(name)] if effort in _FINETUNED else []
     parameters: list[Parameter] = [
-        Categorical("backbones", combined(backbones)),
+        Categorical("head", (*names, FINETUNE) if tuned else names),
+        Categorical("backbones", combined(backbones), frozen),
         Categorical("resolution", _RESOLUTIONS[effort]),
         Categorical("views", _VIEWS[effort]),
         Categorical("view_training", ("mean", "each"), Condition("views", (2, 8))),
-        Categorical("scaling", KINDS),
+        Categorical("scaling", KINDS, frozen),
         Categorical("class_weight", CLASS_WEIGHTS),
-        Categorical("head", tuple(head.name for head in heads)),
     ]
     for head in heads:
-        parameters.extend(_named(head))
+        parameters.extend(_named(head.name, head.parameters))
+    if tuned:
+        own = (Categorical("backbone", tuple(tuned)), *finetune.PARAMETERS)
+        parameters.extend(_named(FINETUNE, own))
     return Space(tuple(parameters))
 
 
@@ -73,13 +81,15 @@ def default_candidates(
     see `bench/transfer`.
     """
     space = transfer_space(effort, backbones, task)
-    singles, everything = list(backbones), JOIN.join(backbones)
-    ladder = [_candidate(singles[0], 1, "logistic"), _candidate(singles[0], 1, "kernel")]
+    first, everything = backbones[0], JOIN.join(backbones)
+    ladder = [_candidate(first, 1, "logistic"), _candidate(first, 1, "kernel")]
     ladder += [_candidate(JOIN.join(backbones[:n]), 1, "kernel") for n in _sizes(len(backbones))]
-    ladder += [_candidate(singles[0], 8, "kernel"), _candidate(everything, 8, "kernel")]
+    ladder += [_candidate(first, 8, "kernel"), _candidate(first, 2, "kernel")]
+    ladder += [_candidate(everything, 8, "kernel"), _candidate(everything, 2, "kernel")]
     ladder += [_candidate(everything, 8, "kernel", resolution=1.25)]
-    ladder += [_candidate(singles[0], 2, "kernel"), _candidate(singles[0], 1, "prototype")]
-    kept = {tuple(c.items()): c for c in ladder if space.contains(c)}
+    ladder += [_candidate(first, 1, "prototype"), _candidate(everything, 1, "mlp")]
+    ladder += [_tuned_candidate(first)]
+    kept = {candidate_key(c): c for c in ladder if space.contains(c)}
     return tuple(kept.values())
 
 
@@ -108,10 +118,18 @@ def _candidate(backbones: str, views: int, head: str, resolution: float = 1.0) -
     return candidate | {f"{head}.{name}": value for name, value in find_head(head).defaults.items()}
 
 
-def _named(head: Head) -> list[Parameter]:
-    """Return the head's parameters under its name, which exist only with that head."""
-    when = Condition("head", (head.name,))
-    return [
-        replace(parameter, name=f"{head.name}.{parameter.name}", when=when)
-        for parameter in head.parameters
-    ]
+def _tuned_candidate(backbone: str) -> dict[str, Scalar]:
+    candidate: dict[str, Scalar] = {"head": FINETUNE, "resolution": 1.0, "views": 2}
+    candidate |= {"view_training": "mean", "class_weight": "none"}
+    candidate[f"{FINETUNE}.backbone"] = backbone
+    return candidate | {f"{FINETUNE}.{k}": v for k, v in finetune.DEFAULTS.items()}
+
+
+def _is_tunable(backbone: str) -> bool:
+    return backbone in VARIANTS
+
+
+def _named(head: str, parameters: Sequence[Parameter]) -> list[Parameter]:
+    """Return a head's parameters under its name, which exist only with that head."""
+    when = Condition("head", (head,))
+    return [replace(p, name=f"{head}.{p.name}", when=when) for p in parameters]

@@ -79,7 +79,9 @@ def _candidate(head: str = "logistic", **changes: Scalar) -> dict[str, Scalar]:
     ladder = default_candidates("best", [LITE0], Task.MULTICLASS)
     found: dict[str, Scalar] = next(dict(c) for c in ladder if c["head"] == head)
     found.pop("view_training", None)
-    return found | {"backbones": LITE0, "resolution": 0.125, "views": 1} | changes
+    if head != "finetune":
+        found["backbones"] = LITE0
+    return found | {"resolution": 0.125, "views": 1} | changes
 
 
 def _run(data: TransferData, candidate: Mapping[str, Scalar]) -> list[StepReport]:
@@ -115,7 +117,8 @@ def test_whatever_is_drawn_from_the_space_can_be_read(effort: str, data: Transfe
     for _ in range(40):
         candidate = space.sample(rng)
         recipe = read_candidate(candidate, data.cache_dir)
-        assert len(recipe.parts) == str(candidate["backbones"]).count("+") + 1
+        named = candidate.get("backbones", candidate.get("finetune.backbone"))
+        assert "+".join(part.backbone for part in recipe.parts) == named
         assert recipe.each_view == (candidate.get("view_training") == "each")
 
 
@@ -296,6 +299,56 @@ def test_views_as_rows_and_views_as_a_mean_are_different_trainings(data: Transfe
     each = _run(data, _candidate(views=2, view_training="each"))[-1].metrics
     assert mean["val/precision_at_1"] == each["val/precision_at_1"] == 1.0
     assert mean["val/log_loss"] != each["val/log_loss"]
+
+
+# ---------------------------------------------------------------- fine-tuning
+
+
+def _tuned(**changes: Scalar) -> dict[str, Scalar]:
+    return _candidate(
+        "finetune",
+        **{"resolution": 0.3, "finetune.stages": 1, "finetune.epochs": 2} | changes,
+    )
+
+
+def test_fine_tuning_learns_what_is_there(data: TransferData) -> None:
+    final = _run(data, _tuned())[-1].metrics
+    assert final["val/precision_at_1"] > 0.8
+    assert np.isfinite(list(final.values())).all()
+
+
+def test_fine_tuning_without_a_step_size_is_its_linear_probe(data: TransferData) -> None:
+    still = _run(data, _tuned(**{"finetune.learning_rate": 1e-12}))[-1].metrics
+    tuned = _run(data, _tuned(**{"finetune.learning_rate": 1e-3}))[-1].metrics
+    assert still["val/precision_at_1"] > 0.8
+    assert still["val/log_loss"] != pytest.approx(tuned["val/log_loss"], rel=1e-3)
+
+
+def test_fine_tuning_repeats_itself_with_the_same_seed(data: TransferData) -> None:
+    first, second = (_run(data, _tuned(views=2))[-1].metrics for _ in range(2))
+    assert first == pytest.approx(second)
+
+
+def test_fine_tuning_takes_several_labels(data: TransferData) -> None:
+    truth = np.eye(3, dtype=np.float32)[data.targets]
+    final = _run(_with(data, targets=truth, task=Task.MULTILABEL), _tuned())[-1].metrics
+    assert final["val/auc_pr"] > 0.8
+
+
+def test_the_graph_of_a_fine_tuned_network_gives_what_training_saw(data: TransferData) -> None:
+    candidate = _tuned(views=2, **{"finetune.learning_rate": 1e-3})
+    refitted = refit(data, candidate)
+    expected = score_images(data, refitted, data.images[:3])
+    store = data.open_store()
+    pixels = np.stack([decode_image(store.get(image)).pixels for image in data.images[:3]])
+    session = onnxruntime.InferenceSession(refitted.graph.SerializeToString())
+    np.testing.assert_allclose(session.run(None, {"images": pixels})[0], expected, atol=2e-3)
+
+
+def test_training_is_paid_for_as_often_as_there_are_folds_and_epochs(data: TransferData) -> None:
+    cost = CostModel(data, probe=lambda part, of: 0.0)
+    short, long = (cost.expected_seconds(_tuned(**{"finetune.epochs": n})) for n in (2, 20))
+    assert long == pytest.approx(10 * short)
 
 
 # ---------------------------------------------------------------- the model
