@@ -85,7 +85,11 @@ def import_dataset(
     _check_name(name)
     spec = _checked(
         DatasetSpec,
-        source={"uri": _absolute(str(source)), "format": format},
+        source={
+            "uri": _absolute(str(source)),
+            "format": format,
+            "root": _absolute(str(root)) if root is not None else None,
+        },
         task=task,
         limits=limits or ImportLimits(),
         split=split or _kept_policy(place, name),
@@ -335,7 +339,8 @@ def run_job(
 
     def body(resource: Resource) -> Finished:
         if kind == "Dataset":
-            return _finished_import(_import(place, resource, None, None, None, stop_requested))
+            report = _import(place, resource, None, None, stop_requested)
+            return _finished_import(place, report)
         if kind == "Search":
             return _finished_search(place, resource, _train(place, resource, None, stop_requested))
         raise InvalidSpecError(f"a {kind} has no job to run")
@@ -355,7 +360,6 @@ def _run_foreground(
 def _import(
     place: Platform,
     resource: Resource,
-    root: Path | None,
     workers: int | None,
     progress: Advance | None,
     stop_requested: StopRequested | None,
@@ -374,13 +378,14 @@ def _import(
             journal_dir=compose.run_folder(place, resource),
             workers=workers,
         ),
-        compose.read_context(place.settings, root, spec.limits.max_bytes),
+        compose.read_context(place.settings, spec.source.root, spec.limits.max_bytes),
         progress=progress,
         stop_requested=stop_requested,
     )
 
 
-def _finished_import(report: ImportReport) -> Finished:
+def _finished_import(place: Platform, report: ImportReport) -> Finished:
+    version = place.catalog.get_dataset_version(report.dataset, report.version)
     return Finished(
         reason="Imported",
         message=f"Version {report.version}: {report.items} images, {len(report.labels)} labels.",
@@ -388,6 +393,7 @@ def _finished_import(report: ImportReport) -> Finished:
             "version": report.version,
             "digest": report.digest,
             "items": report.items,
+            "labeled": version.labeled,
             "labels": len(report.labels),
             "refused": len(report.refused),
         },

@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from strandline.adapters.clock import SystemClock
 from strandline.adapters.sql import open_catalog
 from strandline.adapters.stores import open_store
 from strandline.data.sources.entries import ReadContext
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
-from strandline.spec.errors import MissingExtraError
+from strandline.spec.errors import InvalidSpecError, MissingExtraError
 from strandline.spec.settings import Settings, load_settings
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class StoreOpener:
         return open_store(self.url, load_settings().s3)
 
 
-def read_context(settings: Settings, root: Path | None, max_bytes: int) -> ReadContext:
+def read_context(settings: Settings, root: str | None, max_bytes: int) -> ReadContext:
     """Return what the readers of an import may use; S3 is set up only when it is needed."""
 
     def read_s3(uri: str, most: int) -> bytes:
@@ -73,7 +74,7 @@ def read_context(settings: Settings, root: Path | None, max_bytes: int) -> ReadC
 
         return S3Source(settings.s3).list_objects(uri)
 
-    return ReadContext(root=root, read_s3=read_s3, list_s3=list_s3, max_bytes=max_bytes)
+    return ReadContext(root=_folder(root), read_s3=read_s3, list_s3=list_s3, max_bytes=max_bytes)
 
 
 def claim_run(platform: Platform, resource: Resource) -> AbstractContextManager[None]:
@@ -92,6 +93,16 @@ def run_folder(platform: Platform, resource: Resource) -> Path:
     from strandline.adapters.local_jobs import run_folder as folder
 
     return folder(platform.settings.runs_dir, resource.kind, resource.uid)
+
+
+def _folder(address: str | None) -> Path | None:
+    """Turn `/folder` or `file:///folder` into a path."""
+    if address is None:
+        return None
+    if "://" in address and not address.startswith("file://"):
+        raise InvalidSpecError(f"{address!r} cannot be the root of a table: name a folder")
+    path = unquote(urlsplit(address).path) if address.startswith("file://") else address
+    return Path(path).expanduser()
 
 
 def trial_runner(platform: Platform, search_uid: str) -> TrialRunner:

@@ -244,7 +244,7 @@ class SearchEngine:
     def should_stop(self) -> bool:
         if self._stop_requested():
             self._end = EndReason.STOPPED
-        elif self.seconds_left <= 0 and self._end is None:
+        elif self.seconds_left <= 0 and self._end is None and self._has_result():
             self._end = EndReason.TIME
         return self._end in (EndReason.STOPPED, EndReason.TIME)
 
@@ -312,8 +312,14 @@ class SearchEngine:
         self._end_when_idle(EndReason.NOTHING_FITS)
         return None
 
+    def _has_result(self) -> bool:
+        """Return whether there is anything to show: no budget ends a search before that."""
+        return any(trial.step > 0 for trial in self._trials.values()) or (
+            self._failures_in_a_row > 0
+        )
+
     def _fits(self, candidate: Candidate) -> bool:
-        if self._affordable is None or math.isinf(self.seconds_left):
+        if self._affordable is None or math.isinf(self.seconds_left) or not self._has_result():
             return True
         return self._affordable(candidate, self.seconds_left)
 

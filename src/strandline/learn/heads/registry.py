@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from strandline.learn.heads import kernel, logistic, mlp, prototype
 from strandline.learn.heads.contract import Classifier, Doubles, Floats, Head, Params, TrainingSet
@@ -116,7 +117,11 @@ def fit_head(
         labels=labels,
         views=views,
     )
-    classifier = find_head(choice.head).fit(training, choice.params, seed)
+    # One BLAS thread: sums in one order whatever the machine, so that the search's worker
+    # and the final refit agree; and threads that wait for each other on a busy machine
+    # were measured to make a fit 50 times slower.
+    with threadpool_limits(limits=1, user_api="blas"):
+        classifier = find_head(choice.head).fit(training, choice.params, seed)
     return FittedHead(scaling, classifier, labels)
 
 
