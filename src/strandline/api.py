@@ -98,12 +98,8 @@ def import_dataset(
     reports: list[ImportReport] = []
 
     def body(resource: Resource) -> Finished:
-        reports.append(
-            _import(
-                place, resource, Path(root) if root else None, workers, progress, stop_requested
-            )
-        )
-        return _finished_import(reports[0])
+        reports.append(_import(place, resource, workers, progress, stop_requested))
+        return _finished_import(place, reports[0])
 
     _run_foreground(place, "Dataset", name, body)
     return reports[0]
