@@ -1,45 +1,59 @@
 """An object store in a folder: what a laptop keeps its images and bundles in.
 
-Every write goes to a temporary file in the same folder, is flushed to the disk, and is
-then linked or renamed to its name; the folder is flushed after that. So a name either
-holds the whole object or nothing, whenever the power goes. Leftovers of killed writers
-are swept when a store is opened.
+Every write goes to a temporary file in the same file system, is flushed to the disk, and
+is then renamed or linked to its name; the folder is flushed after that. So a name either
+holds the whole object or nothing, whenever the power goes. A temporary file is locked as
+long as its writer lives: what killed writers left is known by its lock being free, and is
+swept when a store is opened.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import BinaryIO
 
-from strandline.adapters.object_names import digest_of_key, named_key, object_key
+from strandline.adapters.object_names import (
+    check_link_life,
+    check_range,
+    digest_of_key,
+    named_key,
+    object_key,
+)
 from strandline.spec.errors import (
     AlreadyExistsError,
     CorruptArtifactError,
     NotFoundError,
     UnavailableError,
+    UnusableDataError,
 )
 from strandline.spec.records import digest_of
 
 _CHUNK_BYTES = 1 << 20
-_STALE_SECONDS = 24 * 3600
+# No segment of a name may hold this character, so the file of `a` is never in the way of
+# the folder of `a/b`.
+_LEAF = "="
 
 
 class FileStore:
-    """`ports.ObjectStore` in the folder `root`, which is created when missing."""
+    """`ports.ObjectStore` in the folder `root`, which is created when missing.
+
+    The file system must know hard links and `flock`: every local one does.
+    """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._temporary = root / "tmp"
-        for folder in (root, self._temporary, root / "objects", root / "named"):
-            folder.mkdir(parents=True, exist_ok=True)
-        self._sweep()
+        with self._explained("use"):
+            for folder in (self._temporary, root / "objects", root / "named"):
+                _make_folder(folder)
+            self._sweep()
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
@@ -51,17 +65,17 @@ class FileStore:
 
     def put_file(self, path: Path) -> str:
         hasher = hashlib.sha256()
-        with path.open("rb") as source, self._writing() as (file, temporary):
+        with _source(path) as source, self._writing() as (file, temporary):
             while chunk := source.read(_CHUNK_BYTES):
                 hasher.update(chunk)
                 file.write(chunk)
             digest = f"sha256:{hasher.hexdigest()}"
-            if self.size(digest) != file.tell():
-                self._publish(file, temporary, self._path(digest), replace=True)
+            # Also over an object of that name: should that one be damaged, it is mended.
+            self._publish(file, temporary, self._path(digest), replace=True)
         return digest
 
     def get(self, digest: str) -> bytes:
-        with self.open(digest) as file:
+        with self.open(digest) as file, self._explained("read"):
             data = file.read()
         if digest_of(data) != digest:
             raise CorruptArtifactError(
@@ -71,96 +85,149 @@ class FileStore:
         return data
 
     def read_range(self, digest: str, start: int, length: int) -> bytes:
-        with self.open(digest) as file:
+        check_range(start, length)
+        with self.open(digest) as file, self._explained("read"):
             file.seek(start)
             return file.read(length)
 
     def open(self, digest: str) -> AbstractContextManager[BinaryIO]:
-        try:
-            return self._path(digest).open("rb")
-        except FileNotFoundError:
-            raise NotFoundError(f"object {digest} is not in {self.root}") from None
+        path = self._path(digest)
+        with self._explained("read"):
+            try:
+                return path.open("rb")
+            except FileNotFoundError:
+                raise NotFoundError(f"object {digest} is not in {self.root}") from None
 
     def size(self, digest: str) -> int | None:
-        try:
-            return self._path(digest).stat().st_size
-        except FileNotFoundError:
-            return None
+        path = self._path(digest)
+        with self._explained("read"):
+            try:
+                return path.stat().st_size
+            except FileNotFoundError:
+                return None
 
     def delete(self, digest: str) -> None:
-        self._path(digest).unlink(missing_ok=True)
+        path = self._path(digest)
+        with self._explained("delete from"):
+            path.unlink(missing_ok=True)
 
     def digests(self) -> Iterator[str]:
-        for path in sorted((self.root / "objects").glob("*/*")):
-            digest = digest_of_key(path.relative_to(self.root).as_posix())
-            if digest is not None:
-                yield digest
+        for folder in sorted((self.root / "objects").iterdir()):
+            for path in sorted(folder.iterdir()):
+                digest = digest_of_key(path.relative_to(self.root).as_posix())
+                if digest is not None:
+                    yield digest
 
     def create(self, name: str, data: bytes) -> None:
+        target = self._named(name)
         with self._writing() as (file, path):
             file.write(data)
-            self._publish(file, path, self.root / named_key(name), replace=False)
+            self._publish(file, path, target, replace=False)
 
     def read(self, name: str) -> bytes:
-        try:
-            return (self.root / named_key(name)).read_bytes()
-        except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-            raise NotFoundError(f"{name} is not in {self.root}") from None
+        path = self._named(name)
+        with self._explained("read"):
+            try:
+                return path.read_bytes()
+            except FileNotFoundError:
+                raise NotFoundError(f"{name} is not in {self.root}") from None
 
     def names(self, prefix: str = "") -> Iterator[str]:
         base = self.root / "named"
-        found = (path.relative_to(base).as_posix() for path in base.rglob("*") if path.is_file())
-        yield from sorted(name for name in found if name.startswith(prefix))
+        leaves = (path.relative_to(base).as_posix() for path in base.rglob(f"*{_LEAF}"))
+        names = (leaf.removesuffix(_LEAF) for leaf in leaves)
+        yield from sorted(name for name in names if name.startswith(prefix))
 
     def presign(self, digest: str, expires: timedelta) -> str:
+        check_link_life(expires)  # a file's link lives for ever, but callers must not rely on it
         if self.size(digest) is None:
             raise NotFoundError(f"object {digest} is not in {self.root}")
         return self._path(digest).absolute().as_uri()
 
     def _holds(self, digest: str, data: bytes) -> bool:
         """Return whether the object is here and whole, so that storing again mends damage."""
-        return self.size(digest) == len(data) and self._path(digest).read_bytes() == data
+        if self.size(digest) != len(data):
+            return False
+        with self.open(digest) as file, self._explained("read"):
+            return file.read() == data
 
     def _path(self, digest: str) -> Path:
         return self.root / object_key(digest)
 
+    def _named(self, name: str) -> Path:
+        return self.root / (named_key(name) + _LEAF)
+
     @contextmanager
     def _writing(self) -> Iterator[tuple[BinaryIO, Path]]:
         """Yield a temporary file that is gone afterwards unless it was published."""
-        try:
+        with self._explained("write to"):
+            file, path = self._open_temporary()
+            try:
+                with file:
+                    yield file, path
+            finally:
+                path.unlink(missing_ok=True)
+
+    def _open_temporary(self) -> tuple[BinaryIO, Path]:
+        """Open a file that is locked, and still there: a sweep may come in between."""
+        while True:
             handle, name = tempfile.mkstemp(dir=self._temporary)
-        except OSError as error:
-            raise UnavailableError(f"cannot write to {self.root}: {error.strerror}") from error
-        path = Path(name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                yield file, path
-        except OSError as error:
-            raise UnavailableError(f"cannot write to {self.root}: {error.strerror}") from error
-        finally:
-            path.unlink(missing_ok=True)
+            file = os.fdopen(handle, "wb")
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            if os.fstat(handle).st_nlink:
+                return file, Path(name)
+            file.close()
 
     def _publish(self, file: BinaryIO, temporary: Path, target: Path, *, replace: bool) -> None:
         """Give the flushed file its name; create-only unless `replace`."""
         file.flush()
         os.fsync(file.fileno())
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         if replace:
             temporary.replace(target)
         else:
             try:
                 os.link(temporary, target)
-            except (FileExistsError, NotADirectoryError, IsADirectoryError):
-                raise AlreadyExistsError(f"{target.name} exists already") from None
+            except FileExistsError:
+                name = target.name.removesuffix(_LEAF)
+                raise AlreadyExistsError(f"{name} is there already and stays as it is") from None
         sync_folder(target.parent)
 
     def _sweep(self) -> None:
-        """Remove what killed writers left, but nothing a living one may still hold."""
-        old = time.time() - _STALE_SECONDS
+        """Remove what killed writers left, but nothing that a living one holds."""
         for path in self._temporary.iterdir():
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < old:
-                    path.unlink()
+            with suppress(FileNotFoundError, BlockingIOError), path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+    @contextmanager
+    def _explained(self, verb: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise UnavailableError(f"cannot {verb} the store in {self.root}: {reason}") from error
+
+
+@contextmanager
+def _source(path: Path) -> Iterator[BinaryIO]:
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        raise NotFoundError(f"there is no file {path}") from None
+    except OSError as error:
+        raise UnusableDataError(f"cannot read {path}: {error.strerror or error}") from error
+    with file:
+        yield file
+
+
+def _make_folder(folder: Path) -> None:
+    """Make the folder and those above it, each flushed into the one that holds it."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,13 +1,14 @@
-"""Which digests and names may become keys and paths, checked in one place."""
+"""Which digests, names, ranges and lives of links a store accepts: the same in every store."""
 
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 from strandline.spec.errors import InvalidSpecError
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
-_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}\Z")
+_SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\Z")
 _LONGEST_NAME = 900
 
 
@@ -34,7 +35,7 @@ def named_key(name: str) -> str:
 
     Raises:
         InvalidSpecError: a segment is empty, starts with a dot or holds other characters
-            than letters, digits, `.`, `_` and `-`.
+            than letters, digits, `.`, `_` and `-`, or the name is too long.
     """
     segments = name.split("/")
     if len(name) > _LONGEST_NAME or not all(_SEGMENT.match(each) for each in segments):
@@ -43,3 +44,23 @@ def named_key(name: str) -> str:
             "separated by '/', no segment starting with a dot"
         )
     return f"named/{name}"
+
+
+def check_range(start: int, length: int) -> None:
+    """Refuse a range that no object has.
+
+    Raises:
+        InvalidSpecError: start or length is negative.
+    """
+    if start < 0 or length < 0:
+        raise InvalidSpecError(f"a range cannot start at {start} with {length} bytes")
+
+
+def check_link_life(expires: timedelta) -> None:
+    """Refuse a life that no S3 server would sign.
+
+    Raises:
+        InvalidSpecError: it is not between a second and seven days.
+    """
+    if not timedelta(seconds=1) <= expires <= timedelta(days=7):
+        raise InvalidSpecError(f"a link lives between 1 second and 7 days, not {expires}")

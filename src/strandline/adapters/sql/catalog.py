@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+import json
 import math
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Engine, Row, Select, Table, delete, insert, select, update
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy import Connection, Row, Select, Table, delete, insert, select, update
 
 from strandline.adapters.sql import schema
+from strandline.adapters.sql.transactions import Transactions
 from strandline.ports import Resource
-from strandline.spec.errors import ConflictError, NotFoundError, UnavailableError
-from strandline.spec.records import DatasetVersion, Event, ModelVersion, Record, Trial
+from strandline.spec.errors import ConflictError, InvalidSpecError, NotFoundError
+from strandline.spec.records import (
+    DatasetVersion,
+    Event,
+    ModelVersion,
+    Record,
+    Trial,
+    canonical_json,
+)
 
 _EVENTS_KEPT = 1000
-_CREATE_ATTEMPTS = 20
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 
 
 class SqlCatalog:
-    """`ports.Catalog` in the database of `engine`, whose tables are up to date."""
+    """`ports.Catalog` in a database whose tables are up to date; see `open_catalog`."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, transactions: Transactions) -> None:
+        self._db = transactions
 
     def close(self) -> None:
         """Give the connections back."""
-        self._engine.dispose()
+        self._db.close()
 
     # ------------------------------------------------------------ resources
 
@@ -42,28 +48,26 @@ class SqlCatalog:
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> tuple[Resource, str]:
-        wanted = {
-            "spec": dict(spec),
-            "labels": dict(labels or {}),
-            "annotations": dict(annotations or {}),
-        }
-        with self._transaction() as db:
+        given = {"spec": spec, "labels": labels, "annotations": annotations}
+        wanted = {field: _plain(value) for field, value in given.items() if value is not None}
+
+        def apply(db: Connection) -> tuple[Resource, str]:
             row = db.execute(_of(kind, name).with_for_update()).one_or_none()
             if row is None:
                 return _resource(_create_resource(db, kind, name, wanted)), "created"
-            if all(getattr(row, field) == value for field, value in wanted.items()):
+            if all(_same(getattr(row, field), value) for field, value in wanted.items()):
                 return _resource(row), "unchanged"
             changed = {
                 **wanted,
-                "generation": row.generation + (row.spec != wanted["spec"]),
+                "generation": row.generation + (not _same(row.spec, wanted["spec"])),
                 "resource_version": row.resource_version + 1,
             }
-            db.execute(_update_of(kind, name).values(changed))
-            return _resource(db.execute(_of(kind, name)).one()), "configured"
+            return _resource(_change_resource(db, kind, name, changed)), "configured"
+
+        return self._db.write(apply)
 
     def get_resource(self, kind: str, name: str) -> Resource:
-        with self._transaction() as db:
-            row = db.execute(_of(kind, name)).one_or_none()
+        row = self._db.read(lambda db: db.execute(_of(kind, name)).one_or_none())
         return _resource(_found(row, kind, name))
 
     def list_resources(
@@ -79,9 +83,8 @@ class SqlCatalog:
             query = query.where(table.c.labels[key].as_string() == value)
         if after is not None:
             query = query.where(table.c.name > after)
-        with self._transaction() as db:
-            rows = db.execute(query.order_by(table.c.name).limit(limit)).all()
-        return [_resource(row) for row in rows]
+        query = query.order_by(table.c.name).limit(limit)
+        return [_resource(row) for row in self._db.read(lambda db: db.execute(query).all())]
 
     def update_status(
         self,
@@ -90,40 +93,49 @@ class SqlCatalog:
         status: Mapping[str, Any],
         resource_version: int | None = None,
     ) -> Resource:
-        with self._transaction() as db:
+        plain = _plain(status)
+
+        def replace(db: Connection) -> Resource:
             row = _found(db.execute(_of(kind, name).with_for_update()).one_or_none(), kind, name)
             if resource_version is not None and row.resource_version != resource_version:
                 raise ConflictError(
                     f"{kind.lower()}/{name} was changed by somebody else: read it again, then retry"
                 )
-            values = {"status": dict(status), "resource_version": row.resource_version + 1}
-            db.execute(_update_of(kind, name).values(values))
-            return _resource(db.execute(_of(kind, name)).one())
+            values = {"status": plain, "resource_version": row.resource_version + 1}
+            return _resource(_change_resource(db, kind, name, values))
+
+        return self._db.write(replace)
 
     def delete_resource(self, kind: str, name: str) -> None:
-        with self._transaction() as db:
-            row = _found(db.execute(_of(kind, name)).one_or_none(), kind, name)
+        def remove(db: Connection) -> None:
+            row = _found(db.execute(_of(kind, name).with_for_update()).one_or_none(), kind, name)
             _delete_owned(db, kind, name, row.uid)
             table = schema.resources
             db.execute(delete(table).where(table.c.kind == kind, table.c.name == name))
+
+        self._db.write(remove)
 
     # ------------------------------------------------------------ events
 
     def record_event(self, event: Event) -> None:
         table = schema.events
         mine = (table.c.kind == event.kind) & (table.c.name == event.name)
-        with self._transaction() as db:
-            db.execute(insert(table).values(**event.model_dump()))
+        values = {**event.model_dump(), "at": _utc(event.at)}
+
+        def append(db: Connection) -> None:
+            db.execute(insert(table).values(values))
             newest = select(table.c.id).where(mine).order_by(table.c.id.desc())
             oldest_kept = db.execute(newest.offset(_EVENTS_KEPT - 1).limit(1)).scalar()
             if oldest_kept is not None:
                 db.execute(delete(table).where(mine, table.c.id < oldest_kept))
 
+        self._db.write(append)
+
     def list_events(self, kind: str, name: str, limit: int = 100) -> Sequence[Event]:
         table = schema.events
         query = select(table).where(table.c.kind == kind, table.c.name == name)
-        with self._transaction() as db:
-            rows = db.execute(query.order_by(table.c.id.desc()).limit(limit)).all()
+        query = query.order_by(table.c.id.desc()).limit(limit)
+        rows = self._db.read(lambda db: db.execute(query).all())
         return [
             Event(
                 kind=row.kind,
@@ -159,25 +171,19 @@ class SqlCatalog:
     def _add_version(self, table: Table, record: AnyRecord, name: str, digest: str) -> AnyRecord:
         owner, _, mark, _ = table.c
         newest = select(table).where(owner == name).order_by(table.c.version.desc()).limit(1)
-        for _attempt in range(_CREATE_ATTEMPTS):
-            try:
-                with self._transaction() as db:
-                    row = db.execute(newest).one_or_none()
-                    if row is not None and row[2] == digest:
-                        return type(record).model_validate(row.record)
-                    number = 1 if row is None else row.version + 1
-                    numbered = record.model_copy(update={"version": number})
-                    values = {
-                        owner.name: name,
-                        "version": number,
-                        mark.name: digest,
-                        "record": numbered.model_dump(mode="json"),
-                    }
-                    db.execute(insert(table).values(values))
-                    return numbered
-            except IntegrityError:
-                continue  # somebody took the number in between: PostgreSQL only
-        raise ConflictError(f"too many writers add versions of {name}: try again")
+        fields = _finite(record.model_dump(mode="json"))
+
+        def add(db: Connection) -> AnyRecord:
+            row = db.execute(newest).one_or_none()
+            if row is not None and row[2] == digest:
+                return type(record).model_validate(row.record)
+            number = 1 if row is None else row.version + 1
+            numbered = {**fields, "version": number}
+            values = {owner.name: name, "version": number, mark.name: digest, "record": numbered}
+            db.execute(insert(table).values(values))
+            return type(record).model_validate(numbered)
+
+        return self._db.write(add)
 
     def _get_version(
         self, table: Table, cls: type[AnyRecord], name: str, version: int | None
@@ -186,8 +192,8 @@ class SqlCatalog:
         query = select(table.c.record).where(owner == name)
         if version is not None:
             query = query.where(table.c.version == version)
-        with self._transaction() as db:
-            found = db.execute(query.order_by(table.c.version.desc()).limit(1)).scalar()
+        query = query.order_by(table.c.version.desc()).limit(1)
+        found = self._db.read(lambda db: db.execute(query).scalar())
         if found is None:
             which = f" version {version}" if version is not None else ""
             raise NotFoundError(
@@ -198,8 +204,8 @@ class SqlCatalog:
 
     def _list_versions(self, table: Table, cls: type[AnyRecord], name: str) -> Sequence[AnyRecord]:
         query = select(table.c.record).where(table.c[0] == name).order_by(table.c.version)
-        with self._transaction() as db:
-            return [cls.model_validate(record) for record in db.execute(query).scalars()]
+        records = self._db.read(lambda db: db.execute(query).scalars().all())
+        return [cls.model_validate(record) for record in records]
 
     # ------------------------------------------------------------ trials
 
@@ -212,15 +218,18 @@ class SqlCatalog:
         }
         table = schema.trials
         mine = (table.c.search == trial.search) & (table.c.number == trial.number)
-        with self._transaction() as db:
+
+        def store(db: Connection) -> None:
             if not db.execute(update(table).where(mine).values(values)).rowcount:
                 db.execute(insert(table).values(values))
+
+        self._db.write(store)
 
     def list_trials(self, search: str, limit: int = 1000, after: int = -1) -> Sequence[Trial]:
         table = schema.trials
         query = select(table.c.record).where(table.c.search == search, table.c.number > after)
-        with self._transaction() as db:
-            records = db.execute(query.order_by(table.c.number).limit(limit)).scalars().all()
+        query = query.order_by(table.c.number).limit(limit)
+        records = self._db.read(lambda db: db.execute(query).scalars().all())
         return [Trial.model_validate(record) for record in records]
 
     def record_metrics(
@@ -233,73 +242,52 @@ class SqlCatalog:
             {**key, "metric": metric, "value": value if math.isfinite(value) else None}
             for metric, value in metrics.items()
         ]
-        with self._transaction() as db:
+
+        def replace(db: Connection) -> None:
             db.execute(delete(table).where(*mine))
             if rows:
                 db.execute(insert(table), rows)
 
+        self._db.write(replace)
+
     def list_metrics(self, search: str, number: int) -> Sequence[tuple[int, Mapping[str, float]]]:
         table = schema.metrics
         query = select(table).where(table.c.search == search, table.c.number == number)
+        query = query.order_by(table.c.step, table.c.metric)
         steps: dict[int, dict[str, float]] = {}
-        with self._transaction() as db:
-            for row in db.execute(query.order_by(table.c.step, table.c.metric)):
-                value = math.nan if row.value is None else row.value
-                steps.setdefault(row.step, {})[row.metric] = value
+        for row in self._db.read(lambda db: db.execute(query).all()):
+            value = math.nan if row.value is None else row.value
+            steps.setdefault(row.step, {})[row.metric] = value
         return list(steps.items())
 
     # ------------------------------------------------------------ pointers
 
     def read_pointer(self, name: str) -> str | None:
-        table = schema.pointers
-        with self._transaction() as db:
-            found: str | None = db.execute(
-                select(table.c.value).where(table.c.name == name)
-            ).scalar()
+        query = select(schema.pointers.c.value).where(schema.pointers.c.name == name)
+        found: str | None = self._db.read(lambda db: db.execute(query).scalar())
         return found
 
     def swap_pointer(self, name: str, expected: str | None, new: str | None) -> bool:
         table = schema.pointers
-        if expected is None:
-            return self._create_pointer(name, new)
-        mine = (table.c.name == name) & (table.c.value == expected)
-        change = delete(table).where(mine)
-        with self._transaction() as db:
-            done = db.execute(
-                change if new is None else update(table).where(mine).values(value=new)
-            )
-            return bool(done.rowcount)
 
-    def _create_pointer(self, name: str, new: str | None) -> bool:
-        if new is None:
-            return self.read_pointer(name) is None
-        try:
-            with self._transaction() as db:
-                db.execute(insert(schema.pointers).values(name=name, value=new))
-        except IntegrityError:
-            return False
-        return True
+        def swap(db: Connection) -> bool:
+            query = select(table.c.value).where(table.c.name == name).with_for_update()
+            if db.execute(query).scalar() != expected:
+                return False
+            if new is None:
+                db.execute(delete(table).where(table.c.name == name))
+            elif expected is None:
+                db.execute(insert(table).values(name=name, value=new))
+            else:
+                db.execute(update(table).where(table.c.name == name).values(value=new))
+            return True
 
-    @contextmanager
-    def _transaction(self) -> Iterator[Connection]:
-        try:
-            with self._engine.begin() as connection:
-                yield connection
-        except IntegrityError:
-            raise
-        except DBAPIError as error:
-            where = self._engine.url.render_as_string()
-            raise UnavailableError(f"the catalog {where} does not answer: {error.orig}") from error
+        return self._db.write(swap)
 
 
 def _of(kind: str, name: str) -> Select[Any]:
     table = schema.resources
     return select(table).where(table.c.kind == kind, table.c.name == name)
-
-
-def _update_of(kind: str, name: str) -> Any:
-    table = schema.resources
-    return update(table).where(table.c.kind == kind, table.c.name == name)
 
 
 def _create_resource(db: Connection, kind: str, name: str, wanted: Mapping[str, Any]) -> Row[Any]:
@@ -309,11 +297,19 @@ def _create_resource(db: Connection, kind: str, name: str, wanted: Mapping[str, 
         "uid": str(uuid.uuid4()),
         "generation": 1,
         "resource_version": 1,
+        "labels": {},
+        "annotations": {},
         "status": {},
         "created_at": datetime.now(UTC),
         **wanted,
     }
     db.execute(insert(schema.resources).values(values))
+    return db.execute(_of(kind, name)).one()
+
+
+def _change_resource(db: Connection, kind: str, name: str, values: Mapping[str, Any]) -> Row[Any]:
+    table = schema.resources
+    db.execute(update(table).where(table.c.kind == kind, table.c.name == name).values(values))
     return db.execute(_of(kind, name)).one()
 
 
@@ -354,12 +350,35 @@ def _resource(row: Row[Any]) -> Resource:
 
 
 def _utc(moment: datetime) -> datetime:
-    """SQLite gives times back without their zone; all are stored as UTC."""
+    """SQLite forgets the zone of a time, so all are stored as UTC."""
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
+def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the document as JSON gives it back: lists for tuples, and nothing shared.
+
+    Raises:
+        InvalidSpecError: it holds a number that JSON cannot hold (NaN, infinity).
+    """
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(document), allow_nan=False))
+    except ValueError as error:
+        raise InvalidSpecError(f"the catalog cannot hold a document: {error}") from error
+    return plain
+
+
+def _same(one: Any, other: Any) -> bool:
+    """Compare as JSON does: in Python `True == 1`."""
+    return canonical_json(one) == canonical_json(other)
+
+
 def _finite(record: dict[str, Any]) -> dict[str, Any]:
-    """Leave out metrics that JSON cannot hold; the trial's failure tells of them."""
-    metrics = record["metrics"]
-    kept = {name: value for name, value in metrics.items() if math.isfinite(value)}
+    """Leave out metrics that JSON cannot hold; a trial's failure tells of them."""
+    if "metrics" not in record:
+        return record
+    kept = {
+        name: value
+        for name, value in record["metrics"].items()
+        if value is not None and math.isfinite(value)
+    }
     return {**record, "metrics": kept}

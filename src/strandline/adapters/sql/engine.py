@@ -1,29 +1,29 @@
 """Opening a catalog: connection settings, and migrations that two processes may start.
 
 SQLite before 3.51.3 can corrupt a write-ahead log under two racing connections, so a
-rollback journal is used, every transaction is `BEGIN IMMEDIATE` (one writer at a time,
-others wait), and every commit is flushed to the disk.
+rollback journal is used, every writing transaction is `BEGIN IMMEDIATE` (one writer at a
+time, others wait; none reads first and then fails to become a writer), and every commit is
+flushed to the disk.
 """
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from strandline.adapters.sql.catalog import SqlCatalog
+from strandline.adapters.sql.transactions import READS_ONLY, Transactions, explained
 from strandline.spec.errors import InvalidSpecError, MissingExtraError, UnavailableError
 
 # The newest migration; `tests/contract` checks that it is the head of the scripts.
 NEWEST_REVISION = "0001"
 _KNOWN_REVISIONS = frozenset({"0001"})
 _BUSY_SECONDS = 60.0
+_CONNECT_SECONDS = 10
 # Any fixed number: the name of the lock that migrating processes share on PostgreSQL.
 _MIGRATION_LOCK = 7301_2018
 
@@ -34,16 +34,20 @@ def open_catalog(url: str) -> SqlCatalog:
     Raises:
         InvalidSpecError: the URL names no database that is supported, or a catalog
             written by a newer Strandline.
+        CorruptArtifactError: the file is damaged or no database.
         MissingExtraError: the driver is not installed.
         UnavailableError: the database does not answer.
     """
     engine = _make_engine(url)
     try:
         _migrate(engine)
-    except DBAPIError as error:
-        where = engine.url.render_as_string()
-        raise UnavailableError(f"the catalog {where} does not answer: {error.orig}") from error
-    return SqlCatalog(engine)
+    except SQLAlchemyError as error:
+        engine.dispose()
+        raise explained(error, engine) from error
+    except BaseException:
+        engine.dispose()
+        raise
+    return SqlCatalog(Transactions(engine))
 
 
 def _make_engine(url: str) -> Engine:
@@ -53,7 +57,12 @@ def _make_engine(url: str) -> Engine:
             return _sqlite_engine(url, parsed.database)
         if parsed.get_backend_name() == "postgresql":
             return create_engine(
-                parsed.set(drivername="postgresql+psycopg"), pool_pre_ping=True, pool_size=4
+                parsed.set(drivername="postgresql+psycopg"),
+                pool_pre_ping=True,
+                pool_size=4,
+                connect_args={
+                    "connect_timeout": parsed.query.get("connect_timeout", _CONNECT_SECONDS)
+                },
             )
     except ModuleNotFoundError as error:
         raise MissingExtraError(
@@ -70,45 +79,59 @@ def _make_engine(url: str) -> Engine:
 def _sqlite_engine(url: str, database: str | None) -> Engine:
     if not database or database == ":memory:":
         raise InvalidSpecError("a SQLite catalog needs a file: sqlite:////folder/catalog.sqlite")
-    Path(database).parent.mkdir(parents=True, exist_ok=True)
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    try:
+        Path(database).parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UnavailableError(
+            f"the catalog's folder {Path(database).parent} cannot be made: {error.strerror}"
+        ) from error
+    # Connections are cheap and waiting happens in SQLite, so threads need no queue here.
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, max_overflow=-1)
 
     @event.listens_for(engine, "connect")
     def configure(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # we say BEGIN ourselves, below
-        connection.execute("PRAGMA journal_mode = DELETE")
+        (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
+        assert mode == "delete", f"SQLite keeps its journal in mode {mode}"
         connection.execute("PRAGMA synchronous = FULL")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READS_ONLY, False)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 
 
 def _migrate(engine: Engine) -> None:
-    if _revision(engine) == NEWEST_REVISION:
-        return
-    with _migration_lock(engine):
-        found = _revision(engine)
+    with engine.execution_options(**{READS_ONLY: True}).begin() as connection:
+        if _revision(connection) == NEWEST_REVISION:
+            return
+    # One transaction looks and migrates, under a lock: on SQLite its own, which lets one
+    # writer in. So a second process waits and then finds the work done, and a process that
+    # is killed leaves the old tables.
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            key = {"key": _MIGRATION_LOCK}
+            connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+        found = _revision(connection)
         if found is not None and found not in _KNOWN_REVISIONS:
             raise InvalidSpecError(
                 f"the catalog was written by a newer Strandline (schema {found}): upgrade "
-                "Strandline, or point STRANDLINE_HOME elsewhere"
+                "Strandline, or point STRANDLINE_CATALOG or STRANDLINE_HOME elsewhere"
             )
         if found != NEWEST_REVISION:
-            _upgrade(engine)
+            _upgrade(connection)
 
 
-def _revision(engine: Engine) -> str | None:
-    with engine.begin() as connection:
-        if not inspect(connection).has_table("alembic_version"):
-            return None
-        found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+def _revision(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
     return None if found is None else str(found)
 
 
-def _upgrade(engine: Engine) -> None:
+def _upgrade(connection: Connection) -> None:
     # Alembic takes long to import; an up-to-date catalog never needs it.
     from alembic import command
     from alembic.config import Config
@@ -116,22 +139,5 @@ def _upgrade(engine: Engine) -> None:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     config.set_main_option("path_separator", "os")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "head")
-
-
-@contextmanager
-def _migration_lock(engine: Engine) -> Iterator[None]:
-    """Hold what keeps two processes from migrating at once."""
-    if engine.dialect.name == "sqlite":
-        with Path(f"{engine.url.database}.lock").open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
-        return
-    with engine.connect() as connection:
-        connection.execute(text("SELECT pg_advisory_lock(:key)"), {"key": _MIGRATION_LOCK})
-        try:
-            yield
-        finally:
-            connection.execute(text("SELECT pg_advisory_unlock(:key)"), {"key": _MIGRATION_LOCK})
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

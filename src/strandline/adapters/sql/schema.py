@@ -18,6 +18,8 @@ from sqlalchemy import (
 
 # Autoincrement needs plain INTEGER on SQLite and a wide counter on PostgreSQL.
 _BIG = BigInteger().with_variant(Integer, "sqlite")
+# PostgreSQL sorts by the locale unless told otherwise; lists promise the order of code points.
+_NAME = String(253).with_variant(String(253, collation="C"), "postgresql")
 
 metadata = MetaData(naming_convention={"ix": "ix_%(column_0_label)s", "pk": "pk_%(table_name)s"})
 
@@ -25,7 +27,7 @@ resources = Table(
     "resources",
     metadata,
     Column("kind", String(63), primary_key=True),
-    Column("name", String(253), primary_key=True),
+    Column("name", _NAME, primary_key=True),
     Column("uid", String(36), nullable=False, unique=True),
     Column("generation", Integer, nullable=False),
     Column("resource_version", _BIG, nullable=False),
@@ -41,7 +43,7 @@ events = Table(
     metadata,
     Column("id", _BIG, primary_key=True, autoincrement=True),
     Column("kind", String(63), nullable=False),
-    Column("name", String(253), nullable=False),
+    Column("name", _NAME, nullable=False),
     Column("type", String(32), nullable=False),
     Column("reason", String(128), nullable=False),
     Column("message", Text, nullable=False),
@@ -52,7 +54,7 @@ events = Table(
 dataset_versions = Table(
     "dataset_versions",
     metadata,
-    Column("dataset", String(253), primary_key=True),
+    Column("dataset", _NAME, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("digest", String(71), nullable=False),
     Column("record", JSON, nullable=False),
@@ -61,7 +63,7 @@ dataset_versions = Table(
 model_versions = Table(
     "model_versions",
     metadata,
-    Column("model", String(253), primary_key=True),
+    Column("model", _NAME, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
     Column("bundle", String(71), nullable=False),
     Column("record", JSON, nullable=False),
@@ -70,7 +72,7 @@ model_versions = Table(
 trials = Table(
     "trials",
     metadata,
-    Column("search", String(253), primary_key=True),
+    Column("search", _NAME, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("state", String(32), nullable=False),
     Column("record", JSON, nullable=False),
@@ -79,7 +81,7 @@ trials = Table(
 metrics = Table(
     "metrics",
     metadata,
-    Column("search", String(253), primary_key=True),
+    Column("search", _NAME, primary_key=True),
     Column("number", Integer, primary_key=True, autoincrement=False),
     Column("step", Integer, primary_key=True, autoincrement=False),
     Column("metric", String(128), primary_key=True),

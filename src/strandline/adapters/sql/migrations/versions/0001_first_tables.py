@@ -15,6 +15,7 @@ branch_labels = None
 depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
+_NAME = sa.String(253).with_variant(sa.String(253, collation="C"), "postgresql")
 
 
 def upgrade() -> None:
@@ -22,7 +23,7 @@ def upgrade() -> None:
     op.create_table(
         "resources",
         sa.Column("kind", sa.String(63), primary_key=True),
-        sa.Column("name", sa.String(253), primary_key=True),
+        sa.Column("name", _NAME, primary_key=True),
         sa.Column("uid", sa.String(36), nullable=False, unique=True),
         sa.Column("generation", sa.Integer, nullable=False),
         sa.Column("resource_version", _BIG, nullable=False),
@@ -36,7 +37,7 @@ def upgrade() -> None:
         "events",
         sa.Column("id", _BIG, primary_key=True, autoincrement=True),
         sa.Column("kind", sa.String(63), nullable=False),
-        sa.Column("name", sa.String(253), nullable=False),
+        sa.Column("name", _NAME, nullable=False),
         sa.Column("type", sa.String(32), nullable=False),
         sa.Column("reason", sa.String(128), nullable=False),
         sa.Column("message", sa.Text, nullable=False),
@@ -49,21 +50,21 @@ def upgrade() -> None:
     ):
         op.create_table(
             table,
-            sa.Column(name, sa.String(253), primary_key=True),
+            sa.Column(name, _NAME, primary_key=True),
             sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
             sa.Column(digest, sa.String(71), nullable=False),
             sa.Column("record", sa.JSON, nullable=False),
         )
     op.create_table(
         "trials",
-        sa.Column("search", sa.String(253), primary_key=True),
+        sa.Column("search", _NAME, primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("state", sa.String(32), nullable=False),
         sa.Column("record", sa.JSON, nullable=False),
     )
     op.create_table(
         "metrics",
-        sa.Column("search", sa.String(253), primary_key=True),
+        sa.Column("search", _NAME, primary_key=True),
         sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("step", sa.Integer, primary_key=True, autoincrement=False),
         sa.Column("metric", sa.String(128), primary_key=True),
