@@ -1,8 +1,9 @@
 """The body of a transfer trial: one candidate, scored by cross-validation, fold by fold.
 
-A step is one fold: fit on the others, score the images left out. Metrics are over all
-images scored so far, so two trials at the same step were judged by the same images, and
-an early-stopping scheduler may compare them. When the data came with a validation split
+A step is one fold (the first one may be several, see `TransferData.steps`): fit on the
+others, score the images left out. Metrics are over all images scored so far, so two
+trials at the same step were judged by the same images, and an early-stopping scheduler
+may compare them. When the data came with a validation split
 there is one step, which fits on the training part and scores that.
 
 The test split is not in `TransferData`: nothing here can look at it.
@@ -62,22 +63,27 @@ class TransferTrainable:
             self._scores = FoldScores.from_bytes(assignment.checkpoint, like=self._scores)
 
     def step(self) -> StepReport:
-        """Fit and score the next fold."""
+        """Fit and score the next folds."""
         assert self._recipe is not None, "reset comes first"
         started = time.monotonic()
-        folds = self._data.fold_numbers
-        fold = folds[self._scores.folds_done]
-        logits = score_fold(self._data, self._recipe, fold)
-        self._scores = self._scores.with_fold(self._data.folds == fold, logits)
-        done = self._scores.folds_done
+        steps = self._data.steps
+        step = self._steps_done()
+        for fold in steps[step]:
+            logits = score_fold(self._data, self._recipe, fold)
+            self._scores = self._scores.with_fold(self._data.folds == fold, logits)
         return StepReport(
             number=self._number,
-            step=done,
+            step=step + 1,
             metrics=measure_scores(self._data, self._scores),
-            done=done == len(folds),
+            done=step + 1 == len(steps),
             seconds=time.monotonic() - started,
             checkpoint=self._scores.to_bytes(),
         )
+
+    def _steps_done(self) -> int:
+        """Return how many steps the folds scored so far make."""
+        scored = np.cumsum([len(folds) for folds in self._data.steps])
+        return int(np.searchsorted(scored, self._scores.folds_done, side="right"))
 
 
 def score_fold(data: TransferData, recipe: Recipe, fold: int) -> Floats:

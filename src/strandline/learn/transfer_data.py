@@ -23,6 +23,8 @@ Targets = NDArray[Any]
 NEVER_SCORED = -1
 FOLDS = 5
 _FEWEST_FOLDS = 2
+# So few scored images tell two good candidates apart by luck only.
+_JUDGED_IMAGES = 1000
 # Beyond so many images one fold alone is a better use of time than all.
 _CROSS_VALIDATED_IMAGES = 50_000
 
@@ -56,6 +58,20 @@ class TransferData:
     def fold_numbers(self) -> list[int]:
         """The folds in the order of the steps."""
         return [int(fold) for fold in np.unique(self.folds) if fold != NEVER_SCORED]
+
+    @property
+    def steps(self) -> list[list[int]]:
+        """The folds that each step of a trial scores.
+
+        The first step scores so many images that a scheduler may judge by it; embeddings,
+        which come before it, cost more than the folds it could save.
+        """
+        folds, counts = self.fold_numbers, np.cumsum([self._count(f) for f in self.fold_numbers])
+        first = int(np.searchsorted(counts, _JUDGED_IMAGES)) + 1
+        return [folds[:first], *([fold] for fold in folds[first:])]
+
+    def _count(self, fold: int) -> int:
+        return int((self.folds == fold).sum())
 
     @property
     def loader(self) -> FeatureLoader:

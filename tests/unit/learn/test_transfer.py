@@ -40,6 +40,11 @@ def _picture(label: int, rng: np.random.Generator) -> bytes:
     return stream.getvalue()
 
 
+@pytest.fixture(autouse=True)
+def _one_fold_a_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("strandline.learn.transfer_data._JUDGED_IMAGES", 1)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TransferData:
     home = tmp_path_factory.mktemp("home")
@@ -249,6 +254,27 @@ def test_a_trial_taken_up_from_its_checkpoint_ends_the_same(data: TransferData) 
     rest = [trainable.step(), trainable.step()]
     assert [report.step for report in rest] == [2, 3]
     assert dict(rest[-1].metrics) == dict(whole[-1].metrics)
+
+
+def test_the_first_step_scores_enough_images_to_judge_by(
+    data: TransferData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = _run(data, _candidate())
+    monkeypatch.setattr("strandline.learn.transfer_data._JUDGED_IMAGES", 10)  # folds of 9, 9 and 6
+    assert data.steps == [[0, 1], [2]]
+    reports = _run(data, _candidate())
+    assert [report.step for report in reports] == [1, 2]
+    assert dict(reports[0].metrics) == dict(whole[1].metrics)
+    trainable = TransferFactory(data)()
+    trainable.reset(Assignment(0, _candidate(), 1, reports[0].checkpoint))
+    assert dict(trainable.step().metrics) == dict(whole[2].metrics)
+
+
+def test_a_set_smaller_than_that_is_scored_in_one_step(
+    data: TransferData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("strandline.learn.transfer_data._JUDGED_IMAGES", 1000)
+    assert [report.done for report in _run(data, _candidate())] == [True]
 
 
 def test_a_worker_forgets_the_last_trial(data: TransferData) -> None:
