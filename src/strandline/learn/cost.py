@@ -19,7 +19,7 @@ from strandline.learn.recipe import FINETUNE, read_candidate, read_parts
 from strandline.learn.transfer_data import TransferData
 from strandline.spec.records import Scalar
 from strandline.zoo.backbones import describe_backbone
-from strandline.zoo.extractor import FeaturePart, embedding_graph
+from strandline.zoo.extractor import FeaturePart, embedding_graph, embedding_graphs
 
 _PROBE_SIDE = 256
 _PROBE_RUNS = 3
@@ -80,12 +80,14 @@ class CostModel:
 
     def _part_seconds(self, part: FeaturePart, images: Sequence[str]) -> float:
         cache_dir = self.data.cache_dir
-        _, digest = embedding_graph(part, cache_dir)
         dim = describe_backbone(part.backbone, cache_dir).dim
-        missing = count_missing(images, digest, dim, cache_dir, part.views)
-        if not missing:
+        missing_views = sum(
+            count_missing(images, graph.digest, dim, cache_dir, graph.views) * graph.views
+            for graph in embedding_graphs(part, cache_dir)
+        )
+        if not missing_views:
             return 0.0
-        return missing * self._price(part) * _MARGIN / usable_cpus()
+        return missing_views * self._price(part) / part.views * _MARGIN / usable_cpus()
 
     def _price(self, part: FeaturePart) -> float:
         if part not in self._seconds_an_image:

@@ -21,7 +21,7 @@ from strandline.learn.heads.contract import Floats
 from strandline.ports import ObjectStore
 from strandline.spec.records import canonical_json, digest_of
 from strandline.zoo.backbones import describe_backbone
-from strandline.zoo.extractor import FeaturePart, embedding_graph
+from strandline.zoo.extractor import FeaturePart, embedding_graphs
 from strandline.zoo.stages import Front
 
 Rows = NDArray[np.int64]
@@ -75,34 +75,40 @@ class FeatureLoader:
             as `load_means`.
         """
         made = _Source(front.graph, front.digest, front.dim, front.part.views)
-        return self._laid_out(images, made, mean=False)
+        return self._laid_out(images, [made], mean=False)
 
     def _features(self, images: Sequence[str], part: FeaturePart, mean: bool) -> Floats:
-        graph, digest = embedding_graph(part, self.cache_dir)
         (dim,) = self.widths([part])
-        return self._laid_out(images, _Source(graph, digest, dim, part.views), mean)
+        graphs = embedding_graphs(part, self.cache_dir)
+        made = [_Source(graph.path, graph.digest, dim, graph.views) for graph in graphs]
+        return self._laid_out(images, made, mean)
 
-    def _laid_out(self, images: Sequence[str], source: _Source, mean: bool) -> Floats:
+    def _laid_out(self, images: Sequence[str], sources: Sequence[_Source], mean: bool) -> Floats:
+        """Return the views of all sources side by side, or the mean over them."""
         content = {
             "images": digest_of("\n".join(images).encode()),
             "mean": mean,
-            "source": source.digest,
+            "sources": [source.digest for source in sources],
         }
         key = digest_of(canonical_json(content)).removeprefix("sha256:")
         path = self.cache_dir / "matrices" / f"{key[:32]}.npy"
         if not path.exists():
-            features = embed(
-                self.open_store(),
-                images,
-                source.graph,
-                source.digest,
-                source.dim,
-                self.cache_dir,
-                source.views,
-            )
+            pieces = [self._embed(images, source) for source in sources]
+            features = pieces[0] if len(pieces) == 1 else np.concatenate(pieces, axis=1)
             _write(path, np.asarray(features.mean(axis=1)) if mean else features)
         matrix: Floats = np.load(path, mmap_mode="r", allow_pickle=False)
         return matrix
+
+    def _embed(self, images: Sequence[str], source: _Source) -> Floats:
+        return embed(
+            self.open_store(),
+            images,
+            source.graph,
+            source.digest,
+            source.dim,
+            self.cache_dir,
+            source.views,
+        )
 
 
 @dataclass(frozen=True, slots=True)
