@@ -76,20 +76,23 @@ def load(path: str) -> TorchGraph:
 
 
 def _resize(inputs: list[Any], attributes: Attributes) -> Tensor:
-    """Antialiased linear, on uint8 [N, H, W, C], rounded as integers are."""
+    """Antialiased linear, on uint8 [N, H, W, C].
+
+    ONNX Runtime computes this with weights in fixed point: where a value lies right between
+    two gray levels (one in a hundred, as a rule) it may go the other way.
+    """
     images, sizes = inputs[0], inputs[3]
     if attributes.get("axes") != [1, 2] or attributes.get("mode") != "linear":
         raise ValueError("only linear resizing of [N, H, W, C] is known here")
-    resized: Tensor = functional.interpolate(
-        images.permute(0, 3, 1, 2).float(),
-        size=sizes,
-        mode="bilinear",
-        antialias=bool(attributes.get("antialias", 0)),
-    )
-    upright: Tensor = resized.permute(0, 2, 3, 1)
-    if images.is_floating_point():
-        return upright
-    return upright.round().clamp(0, 255).to(torch.uint8)
+    height, width = sizes
+    antialias = bool(attributes.get("antialias", 0))
+    value: Tensor = images.permute(0, 3, 1, 2).float()
+    # Across first, then down, rounded after each, as ONNX Runtime and Pillow do it.
+    for size in ([value.shape[2], width], [height, width]):
+        value = functional.interpolate(value, size=size, mode="bilinear", antialias=antialias)
+        if not images.is_floating_point():
+            value = (value + 0.5).floor().clamp(0, 255)
+    return value.permute(0, 2, 3, 1).to(images.dtype)
 
 
 def _conv(inputs: list[Any], attributes: Attributes) -> Tensor:
