@@ -46,6 +46,15 @@ def named_key(name: str) -> str:
     return f"named/{name}"
 
 
+def name_of_key(key: str) -> str | None:
+    """Return the name that `named_key` made `key` from, None for any other key."""
+    name = key.removeprefix("named/")
+    try:
+        return name if named_key(name) == key else None
+    except InvalidSpecError:
+        return None
+
+
 def check_range(start: int, length: int) -> None:
     """Refuse a range that no object has.
 
