@@ -4,6 +4,10 @@ Import, training, evaluation and prediction all see an image through this functi
 uint8 RGB, upright, alpha laid over white. What the bytes claim is checked before it
 costs anything: their number first, then format (by content, never by name) and size
 from the header, and only then are pixels decoded.
+
+Pillow's format classes are called directly rather than through `Image.open`, whose limit
+on pixels is one of the whole process: nothing global is changed here, so that threads
+with different limits, and whatever else uses Pillow, stay out of each other's way.
 """
 
 from __future__ import annotations
@@ -11,33 +15,46 @@ from __future__ import annotations
 import io
 import struct
 import warnings
-import zlib
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
 
+from strandline.data.png_chunks import check_png, is_animated_png, picture_chunks
 from strandline.spec.errors import UnusableDataError
 
-# Pillow warns at 89 megapixels and refuses at 179, process-wide. The limit below is
-# checked before any decoding, is lower, and is the caller's to set.
-Image.MAX_IMAGE_PIXELS = None
 # Pillow warns of rubbish metadata, which is ignored here: the picture counts.
 warnings.filterwarnings("ignore", category=UserWarning, module=r"PIL\.")
 
-_FORMATS = {
-    "JPEG": "image/jpeg",
-    "PNG": "image/png",
-    "GIF": "image/gif",
-    "WEBP": "image/webp",
-    "BMP": "image/bmp",
-    "TIFF": "image/tiff",
+_CLASSES: dict[str, type[Image.Image]] = {
+    "image/jpeg": JpegImageFile,
+    "image/png": PngImageFile,
+    "image/gif": GifImageFile,
+    "image/webp": WebPImageFile,
+    "image/bmp": BmpImageFile,
+    "image/tiff": TiffImageFile,
 }
+_SIGNATURES = (
+    (b"\xff\xd8\xff", "image/jpeg"),
+    (b"\x89PNG\r\n\x1a\n", "image/png"),
+    (b"GIF87a", "image/gif"),
+    (b"GIF89a", "image/gif"),
+    (b"BM", "image/bmp"),
+    (b"II*\0", "image/tiff"),
+    (b"MM\0*", "image/tiff"),
+    (b"II+\0", "image/tiff"),
+    (b"MM\0+", "image/tiff"),
+)
 _ORIENTATION_TAG = 0x0112
 _WHITE = (255, 255, 255, 255)
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SNIFFED_BYTES = 512
 # EXIF orientation (TIFF 6.0, tag 274) to what makes the picture upright.
 _UPRIGHT = {
@@ -57,7 +74,8 @@ class DecodeLimits:
 
     Attributes:
         max_bytes: largest encoded image.
-        max_pixels: width times height; about 7 bytes of memory each while decoding.
+        max_pixels: width times height; about 7 bytes of memory each while decoding,
+            15 where there is transparency.
     """
 
     max_bytes: int = 50_000_000
@@ -87,6 +105,7 @@ def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> Decoded
 
     16-bit gray is scaled to 8 bits; of several frames or pages the first is taken;
     broken EXIF blocks and colour profiles are ignored; nothing is colour-managed.
+    Deterministic and safe to call from several threads.
 
     Raises:
         UnusableDataError: it is no image we read, is damaged, or is over a limit.
@@ -97,24 +116,29 @@ def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> Decoded
         raise UnusableDataError(
             f"the file has {len(data):,} bytes; the limit is {limits.max_bytes:,}"
         )
-    with _open(data) as image:
-        width, height = image.size
-        if width * height > limits.max_pixels:
-            raise UnusableDataError(
-                f"the image is {width}×{height}, {width * height:,} pixels; "
-                f"the limit is {limits.max_pixels:,}"
-            )
-        notes = _frame_notes(image)
-        orientation = _orientation(image)
-        media_type = _FORMATS[image.format or ""]
-        if image.format == "PNG":
-            _check_png(data)
+    media_type = media_type_of(data)
+    if media_type is None:
+        raise UnusableDataError(_unknown_reason(data))
+    if media_type == "image/webp":  # its decoder allocates the canvas when it is made
+        _check_size(*_webp_size(data), limits)
+    with _open(data, media_type) as image:
+        _check_size(*image.size, limits)
+        if media_type == "image/png":
+            check_png(data)
+        notes = _frame_notes(image, data, media_type)
         _load(image)
-        upright = _UPRIGHT.get(orientation)
+        upright = _UPRIGHT.get(_orientation(image))
         rgb, more = _to_rgb(image)
-        if upright is not None:
-            rgb = rgb.transpose(upright)
-        return DecodedImage(np.asarray(rgb, dtype=np.uint8), media_type, (*notes, *more))
+    if upright is not None:
+        rgb = rgb.transpose(upright)
+    return DecodedImage(np.asarray(rgb, dtype=np.uint8), media_type, (*notes, *more))
+
+
+def media_type_of(data: bytes) -> str | None:
+    """Tell the format by its signature; None when it is none that we read."""
+    if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
+        return "image/webp"
+    return next((media for magic, media in _SIGNATURES if data.startswith(magic)), None)
 
 
 def make_thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
@@ -127,60 +151,74 @@ def make_thumbnail(pixels: NDArray[np.uint8], side: int) -> bytes:
     return buffer.getvalue()
 
 
-def _open(data: bytes) -> Image.Image:
+def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
+    if width * height > limits.max_pixels:
+        raise UnusableDataError(
+            f"the image is {width}×{height}, {width * height:,} pixels; "
+            f"the limit is {limits.max_pixels:,}"
+        )
+
+
+def _open(data: bytes, media_type: str) -> Image.Image:
+    # Text and profiles in a PNG may unpack to hundreds of megabytes: they are left out.
+    stream = io.BytesIO(picture_chunks(data) if media_type == "image/png" else data)
     try:
-        return Image.open(io.BytesIO(data), formats=tuple(_FORMATS))
-    except UnidentifiedImageError:
-        raise UnusableDataError(_unknown_reason(data)) from None
-    except MemoryError:
-        raise UnusableDataError("the image needs more memory than a worker has") from None
+        return _CLASSES[media_type](stream)  # type: ignore[call-arg]
     except Exception as error:
         # A header from outside can make a plugin raise nearly anything.
-        raise UnusableDataError(f"the image is damaged: {_one_line(error)}") from error
-
-
-def _check_png(data: bytes) -> None:
-    """Check what Pillow does not: the checksums of the pixel data (PNG, section 5.3).
-
-    Its decoder stops when the last row is full, before zlib would notice a wrong byte.
-    """
-    at = len(_PNG_SIGNATURE)
-    while at + 12 <= len(data):
-        (length,) = struct.unpack(">I", data[at : at + 4])
-        kind, end = data[at + 4 : at + 8], at + 8 + length
-        if kind == b"IDAT":
-            (stored,) = struct.unpack(">I", data[end : end + 4].rjust(4, b"\0"))
-            if end + 4 > len(data):
-                raise UnusableDataError("the image is truncated: the file ends too early")
-            if zlib.crc32(memoryview(data)[at + 4 : end]) != stored:
-                raise UnusableDataError("the image is damaged: a checksum does not match")
-        elif kind == b"IEND":
-            return
-        at = end + 4
+        raise _damage(error) from error
 
 
 def _load(image: Image.Image) -> None:
     try:
         image.seek(0)
         image.load()
-    except MemoryError:
-        raise UnusableDataError("the image needs more memory than a worker has") from None
     except Exception as error:
-        text = _one_line(error)
-        if "truncated" in text or isinstance(error, EOFError):
-            raise UnusableDataError("the image is truncated: the file ends too early") from error
-        raise UnusableDataError(f"the image is damaged: {text}") from error
+        raise _damage(error) from error
 
 
-def _frame_notes(image: Image.Image) -> tuple[str, ...]:
+def _damage(error: Exception) -> UnusableDataError:
+    """Say what an exception of the decoder means for the person who has the file."""
+    text = _one_line(error)
+    if isinstance(error, MemoryError):
+        return UnusableDataError("the image needs more memory than a worker has")
+    if isinstance(error, Image.DecompressionBombError | Image.DecompressionBombWarning):
+        return UnusableDataError("the image has far too many pixels")
+    if isinstance(error, EOFError) or "truncated" in text.lower():
+        return UnusableDataError("the image is truncated: the file ends too early")
+    return UnusableDataError(f"the image is damaged: {text}")
+
+
+def _webp_size(data: bytes) -> tuple[int, int]:
+    """Read the canvas from the header (RFC 9649, sections 2.5 to 2.7)."""
+    kind = data[12:16]
+    if kind == b"VP8X" and len(data) >= 30:
+        width, height = data[24:27] + b"\0", data[27:30] + b"\0"
+        return (
+            int.from_bytes(width, "little") + 1,
+            int.from_bytes(height, "little") + 1,
+        )
+    if kind == b"VP8L" and len(data) >= 25:
+        (bits,) = struct.unpack_from("<I", data, 21)
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and len(data) >= 30:
+        width_bits, height_bits = struct.unpack_from("<HH", data, 26)
+        return width_bits & 0x3FFF, height_bits & 0x3FFF
+    raise UnusableDataError("the image is truncated: the file ends too early")
+
+
+def _frame_notes(image: Image.Image, data: bytes, media_type: str) -> tuple[str, ...]:
     try:
         several = bool(getattr(image, "is_animated", False))
     except Exception:
         several = False  # what follows the first frame is damaged, and not needed
+    if media_type == "image/png":
+        several = is_animated_png(data)
     return ("first of several frames",) if several else ()
 
 
 def _orientation(image: Image.Image) -> int:
+    """Return the orientation that is left to apply; Pillow has turned TIFF by itself."""
     try:
         value = image.getexif().get(_ORIENTATION_TAG, 1)
     except Exception:
@@ -189,11 +227,11 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
+    if image.mode == "F":
+        raise UnusableDataError(
+            "32-bit float pixels have no known range: save the image with 8 or 16 bits"
+        )
     try:
-        if image.mode == "F":
-            raise UnusableDataError(
-                "32-bit float pixels have no known range: save the image with 8 or 16 bits"
-            )
         if image.mode in _SIXTEEN_BIT_MODES:
             return _scale_sixteen_bit(image), ("16-bit gray scaled to 8 bits",)
         if image.has_transparency_data:
@@ -203,15 +241,18 @@ def _to_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
         return image.convert("RGB"), ()
     except UnusableDataError:
         raise
-    except MemoryError:
-        raise UnusableDataError("the image needs more memory than a worker has") from None
     except Exception as error:
-        raise UnusableDataError(f"the image is damaged: {_one_line(error)}") from error
+        raise _damage(error) from error
 
 
 def _scale_sixteen_bit(image: Image.Image) -> Image.Image:
-    values = np.clip(np.asarray(image), 0, 65535).astype(np.uint32)
-    return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
+    values = np.asarray(image)
+    if values.dtype != np.uint16 and (values.min() < 0 or values.max() > 65535):
+        raise UnusableDataError(
+            "32-bit pixels have no known range: save the image with 8 or 16 bits"
+        )
+    scaled = (values.astype(np.uint32) + 128) // 257
+    return Image.fromarray(scaled.astype(np.uint8)).convert("RGB")
 
 
 def _unknown_reason(data: bytes) -> str:

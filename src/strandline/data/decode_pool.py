@@ -7,10 +7,6 @@ import goes on. Results come in the order of the images, whoever finishes first.
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -19,21 +15,35 @@ from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
 from strandline.data.decode import DecodeLimits
-from strandline.data.decode_worker import Decoded, Outcome, Undecodable, read_outcome
+from strandline.data.decode_process import DecodeProcess
+from strandline.data.decode_worker import Decoded, Outcome, Undecodable
+from strandline.spec.errors import FailedRunError
 
 Key = TypeVar("Key")
 
 _AHEAD_PER_WORKER = 3
+_AHEAD_BYTES = 64_000_000
 _ATTEMPTS = 2
+_FAILED_STARTS = 3
 _START_SECONDS = 60.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Job(Generic[Key]):
     key: Key
     data: bytes
     attempts: int = 0
     outcome: Outcome | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker(Generic[Key]):
+    """A process and what it is doing: starting, waiting for work, or decoding `job`."""
+
+    process: DecodeProcess
+    since: float
+    ready: bool = False
+    job: _Job[Key] | None = None
 
 
 class DecodePool(Generic[Key]):
@@ -50,135 +60,129 @@ class DecodePool(Generic[Key]):
         self._timeout = timeout_seconds
         self._workers: list[_Worker[Key]] = []
         self._count = workers
+        self._failed_starts = 0
+        self._queue: deque[_Job[Key]] = deque()
+        self._waiting: deque[_Job[Key]] = deque()
 
     def __enter__(self) -> DecodePool[Key]:
         return self
 
     def __exit__(self, *exception: object) -> None:
         for worker in self._workers:
-            worker.stop()
+            worker.process.stop()
+        self._workers.clear()
 
     def decode_all(self, images: Iterable[tuple[Key, bytes]]) -> Iterator[tuple[Key, Outcome]]:
-        """Yield (key, outcome) for each image, in order, reading only a few ahead."""
-        source = iter(images)
-        queue: deque[_Job[Key]] = deque()
-        waiting: deque[_Job[Key]] = deque()
-        exhausted = False
-        while True:
-            while not exhausted and len(queue) < self._count * _AHEAD_PER_WORKER:
-                following = next(source, None)
-                if following is None:
-                    exhausted = True
-                    break
-                job = _Job(*following)
-                queue.append(job)
-                waiting.append(job)
-            self._hand_out(waiting)
-            while queue and queue[0].outcome is not None:
-                done = queue.popleft()
-                assert done.outcome is not None
-                yield done.key, done.outcome
-            if exhausted and not queue:
-                return
-            if queue and (exhausted or len(queue) >= self._count * _AHEAD_PER_WORKER):
-                self._collect(waiting)
-
-    def _hand_out(self, waiting: deque[_Job[Key]]) -> None:
-        while waiting:
-            idle = next((worker for worker in self._workers if worker.job is None), None)
-            if idle is None:
-                if len(self._workers) >= self._count:
-                    return
-                idle = _Worker(self._limits)
-                self._workers.append(idle)
-            idle.give(waiting.popleft())
-
-    def _collect(self, waiting: deque[_Job[Key]]) -> None:
-        """Wait until a worker answers, dies or is too late, and take note."""
-        busy = {worker.connection: worker for worker in self._workers if worker.job is not None}
-        if not busy:
-            return
-        deadlines = [worker.deadline(self._timeout) for worker in busy.values()]
-        patience = max(0.0, min(deadlines) - time.monotonic())
-        ready = wait(list(busy), timeout=patience)
-        for connection in ready:
-            assert isinstance(connection, Connection)
-            self._take(busy[connection], waiting)
-        now = time.monotonic()
-        for worker in list(self._workers):
-            if worker.job is not None and now >= worker.deadline(self._timeout):
-                reason = f"decoding took longer than {self._timeout:g} s"
-                worker.job.outcome = Undecodable(reason, "Timeout")
-                self._replace(worker)
-
-    def _take(self, worker: _Worker[Key], waiting: deque[_Job[Key]]) -> None:
-        job = worker.job
-        assert job is not None
-        try:
-            job.outcome = worker.take()
-        except (EOFError, OSError):
-            # The worker is gone. Perhaps the image killed it, perhaps somebody else did:
-            # only a second death in a row speaks against the image.
-            self._replace(worker)
-            job.attempts += 1
-            if job.attempts < _ATTEMPTS:
-                waiting.appendleft(job)
-            else:
-                job.outcome = Undecodable("the decoder crashed on it", "DecoderCrash")
-
-    def _replace(self, worker: _Worker[Key]) -> None:
-        worker.stop()
-        self._workers.remove(worker)
-
-
-class _Worker(Generic[Key]):
-    """One process, and the socket to it."""
-
-    def __init__(self, limits: DecodeLimits) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            arguments = [str(theirs.fileno()), str(limits.max_bytes), str(limits.max_pixels)]
-            self._process = subprocess.Popen(  # noqa: S603 – our own interpreter and module
-                [sys.executable, "-m", "strandline.data.decode_worker", *arguments],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
-        self.connection = Connection(ours.detach())
-        self.job: _Job[Key] | None = None
-        self._since = 0.0
-        self._grace = _START_SECONDS
-
-    def give(self, job: _Job[Key]) -> None:
-        """Send the worker an image."""
-        self.job = job
-        self._since = time.monotonic()
-        try:
-            self.connection.send_bytes(job.data)
-        except OSError:
-            return  # it died; reading its answer will tell
-
-    def take(self) -> Outcome:
-        """Return the answer.
+        """Yield (key, outcome) for each image, in order, reading only a little ahead.
 
         Raises:
-            EOFError, OSError: the worker is gone.
+            FailedRunError: decoding processes cannot be started at all.
         """
-        outcome = read_outcome(self.connection)
-        self.job = None
-        self._grace = 0.0
-        return outcome
+        source = iter(images)
+        more = True
+        while more or self._queue:
+            while more and self._has_room():
+                following = next(source, None)
+                if following is None:
+                    more = False
+                else:
+                    job = _Job(*following)
+                    self._queue.append(job)
+                    self._waiting.append(job)
+                    self._hand_out()
+            while self._queue and self._queue[0].outcome is not None:
+                done = self._queue.popleft()
+                assert done.outcome is not None
+                yield done.key, done.outcome
+            if self._queue and not (more and self._has_room()):
+                self._collect()
 
-    def deadline(self, timeout: float) -> float:
-        """Return when the worker is too late; its start is not the image's fault."""
-        return self._since + timeout + self._grace
+    def _has_room(self) -> bool:
+        if len(self._queue) >= self._count * _AHEAD_PER_WORKER:
+            return False
+        return sum(len(job.data) for job in self._queue) < _AHEAD_BYTES
 
-    def stop(self) -> None:
-        """End the process at once."""
-        self._process.kill()
-        self._process.wait()
-        self.connection.close()
+    def _hand_out(self) -> None:
+        """Give waiting images to idle processes; start one when there are too few."""
+        for worker in list(self._workers):
+            if self._waiting and worker.ready and worker.job is None:
+                worker.job = self._waiting.popleft()
+                worker.since = time.monotonic()
+                worker.process.give(worker.job.data)
+        starting = sum(not worker.ready for worker in self._workers)
+        if len(self._workers) < self._count and len(self._waiting) > starting:
+            process = DecodeProcess(self._limits, self._timeout)
+            self._workers.append(_Worker(process, time.monotonic()))
+
+    def _collect(self) -> None:
+        """Wait until a process is ready, answers, dies or is too late, and take note."""
+        self._hand_out()
+        active = {w.process.connection: w for w in self._workers if w.job or not w.ready}
+        deadlines = [self._deadline(worker) for worker in active.values()]
+        patience = max(0.0, min(deadlines) - time.monotonic())
+        for connection in wait(list(active), timeout=patience):
+            assert isinstance(connection, Connection)
+            self._take(active[connection])
+        now = time.monotonic()
+        for worker in list(self._workers):
+            if (worker.job or not worker.ready) and now >= self._deadline(worker):
+                self._give_up(worker)
+        self._hand_out()
+
+    def _deadline(self, worker: _Worker[Key]) -> float:
+        return worker.since + (self._timeout if worker.ready else _START_SECONDS)
+
+    def _take(self, worker: _Worker[Key]) -> None:
+        try:
+            if worker.ready:
+                assert worker.job is not None
+                worker.job.outcome = worker.process.take()
+                worker.job.data = b""
+                worker.job = None
+            else:
+                worker.process.take_ready()
+                worker.ready = True
+                self._failed_starts = 0
+        except (EOFError, OSError):
+            self._bury(worker)
+
+    def _bury(self, worker: _Worker[Key]) -> None:
+        """Replace a process that is gone.
+
+        Perhaps the image killed it, perhaps somebody else did: only a second death in a
+        row speaks against the image.
+        """
+        job = worker.job
+        self._replace(worker)
+        if job is None:
+            self._count_failed_start()
+            return
+        job.attempts += 1
+        if job.attempts < _ATTEMPTS:
+            self._waiting.appendleft(job)
+        else:
+            job.outcome = Undecodable("the decoder crashed on it", "DecoderCrash")
+
+    def _give_up(self, worker: _Worker[Key]) -> None:
+        if worker.job is not None:
+            reason = f"decoding took longer than {self._timeout:g} s"
+            worker.job.outcome = Undecodable(reason, "Timeout")
+            self._replace(worker)
+        else:
+            self._replace(worker)
+            self._count_failed_start()
+
+    def _count_failed_start(self) -> None:
+        self._failed_starts += 1
+        if self._failed_starts >= _FAILED_STARTS:
+            raise FailedRunError(
+                "the processes that decode images die or hang before they begin: "
+                "run `python -m strandline.data.decode_worker --check` to see why"
+            )
+
+    def _replace(self, worker: _Worker[Key]) -> None:
+        worker.process.stop()
+        self._workers.remove(worker)
 
 
 __all__ = ["DecodePool", "Decoded", "Outcome", "Undecodable"]

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import os
 import resource
 import signal
 import sys
+import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from PIL import Image
+
 from strandline.data.decode import DecodeLimits, decode_image
 from strandline.data.duplicates import fingerprint
-from strandline.data.trimming import trim_image
+from strandline.data.trimming import without_tail
 from strandline.spec.errors import UnusableDataError
 
 # Beside what a worker has when idle: the largest image costs 7 bytes a pixel, twice
@@ -25,6 +30,7 @@ from strandline.spec.errors import UnusableDataError
 _BYTES_PER_PIXEL = 16
 _SPARE_BYTES = 256 * 1024 * 1024
 _LONGEST_ANSWER = 64 * 1024
+READY = b"ready"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,22 +64,21 @@ def examine_image(data: bytes, limits: DecodeLimits) -> Outcome:
     """Decode `data` and tell all that an import keeps of it."""
     try:
         image = decode_image(data, limits)
-        trimmed = trim_image(data, image.media_type)
-        notes = image.notes
-        if foreign := len(data) - len(trimmed):
-            notes = (*notes, f"{foreign:,} foreign bytes behind the picture were cut off")
+        stored, media_type, remark = without_tail(data, image)
         return Decoded(
             width=image.pixels.shape[1],
             height=image.pixels.shape[0],
-            media_type=image.media_type,
-            notes=notes,
+            media_type=media_type,
+            notes=(*image.notes, *remark),
             fingerprint=fingerprint(image.pixels),
-            stored=trimmed if foreign else None,
+            stored=stored,
         )
     except UnusableDataError as error:
         return Undecodable(str(error), "Undecodable")
     except MemoryError:
         return Undecodable("the image needs more memory than a worker has", "OutOfMemory")
+    except Exception as error:  # whatever it is, it costs this image only
+        return Undecodable(f"the decoder failed: {type(error).__name__}", "DecoderError")
 
 
 def send_outcome(connection: Connection, outcome: Outcome) -> None:
@@ -94,12 +99,14 @@ def send_outcome(connection: Connection, outcome: Outcome) -> None:
         connection.send_bytes(outcome.stored)
 
 
-def read_outcome(connection: Connection) -> Outcome:
-    """Read what `send_outcome` sent.
+def read_outcome(connection: Connection, limits: DecodeLimits) -> Outcome:
+    """Read what `send_outcome` sent, believing no length.
 
     Raises:
         EOFError, OSError: the worker is gone, or answers nonsense.
     """
+    # A picture saved anew as PNG takes at most a little more than its raw pixels.
+    largest = max(limits.max_bytes, 4 * limits.max_pixels) + 1_000_000
     try:
         answer = json.loads(connection.recv_bytes(_LONGEST_ANSWER))
         if "reason" in answer:
@@ -110,34 +117,55 @@ def read_outcome(connection: Connection) -> Outcome:
             media_type=str(answer["media_type"]),
             notes=tuple(str(note) for note in answer["notes"]),
             fingerprint=base64.b64decode(answer["fingerprint"]),
-            stored=connection.recv_bytes() if answer["changed"] else None,
+            stored=connection.recv_bytes(largest) if answer["changed"] else None,
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise OSError(f"the decoding process answers nonsense: {error}") from error
 
 
 def main(arguments: list[str]) -> None:
     """Decode what comes until the socket is closed."""
-    descriptor, max_bytes, max_pixels = (int(each) for each in arguments)
+    if arguments == ["--check"]:
+        return  # everything could be imported
+    descriptor, max_bytes, max_pixels = (int(each) for each in arguments[:3])
+    timeout_seconds = float(arguments[3])
     limits = DecodeLimits(max_bytes=max_bytes, max_pixels=max_pixels)
+    Image.MAX_IMAGE_PIXELS = None  # this process has limits of its own
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to handle
     _limit_memory(limits)
     with Connection(descriptor) as connection:
+        connection.send_bytes(READY)
+        _silence()
         while True:
             try:
                 data = connection.recv_bytes()
+                _limit_time(timeout_seconds)
+                send_outcome(connection, examine_image(data, limits))
             except (EOFError, OSError):
                 return  # the import ended, or was killed
-            send_outcome(connection, examine_image(data, limits))
+            data = b""
+
+
+def _silence() -> None:
+    """Keep decoders' chatter about hostile files off the user's terminal."""
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
 
 
 def _limit_memory(limits: DecodeLimits) -> None:
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     statm = Path("/proc/self/statm")
     if not statm.exists():
         return  # not Linux: the pixel limit alone must do
     idle = int(statm.read_text().split()[0]) * resource.getpagesize()
     allowed = idle + limits.max_pixels * _BYTES_PER_PIXEL + limits.max_bytes + _SPARE_BYTES
     resource.setrlimit(resource.RLIMIT_AS, (allowed, allowed))
+
+
+def _limit_time(timeout_seconds: float) -> None:
+    """End by itself when decoding hangs and the parent that would end it was killed."""
+    seconds = math.ceil(time.process_time() + 2 * timeout_seconds) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, resource.RLIM_INFINITY))
 
 
 if __name__ == "__main__":
