@@ -199,7 +199,8 @@ def _truth(items: Sequence[Item], bundle: Bundle) -> NDArray[Any]:
         raise UnusableDataError(
             "the model gives one label an image, but the dataset has images with several"
         )
-    return truth.argmax(axis=1)
+    classes: NDArray[np.intp] = truth.argmax(axis=1)
+    return classes
 
 
 def _score(

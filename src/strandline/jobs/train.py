@@ -91,7 +91,7 @@ def train(
         search=resource.name,
         model=built.version.model if built else "",
         version=built.version.version if built else 0,
-        trials=sum(t.state in (TrialState.COMPLETED, TrialState.PRUNED) for t in outcome.trials),
+        trials=sum(trial.step > 0 for trial in outcome.trials),
         best=BestValue(metric=objective, value=outcome.best.metrics[objective]),
         seconds=round(place.clock.monotonic() - started, 3),
     )

@@ -46,7 +46,8 @@ def test_a_bad_image_has_its_reason_and_the_rest_goes_on(
     text = tmp_path / "text.jpg"
     text.write_text("not a picture")
     (tmp_path / "empty.png").touch()
-    names: list[str | Path] = [text, tmp_path / "absent.png", tmp_path / "empty.png", "a\x00b", good]
+    absent, empty = tmp_path / "absent.png", tmp_path / "empty.png"
+    names: list[str | Path] = [text, absent, empty, "a\x00b", good]
     results = list(predict_paths(predictor, names))
     assert [each.source for each in results] == [str(name) for name in names]
     assert [each.error is None for each in results] == [False] * 4 + [True]
