@@ -34,29 +34,13 @@ __all__ = ["__version__", *_VERBS]
 if TYPE_CHECKING:
     from strandline.api import (
         evaluate as evaluate,
-    )
-    from strandline.api import (
         export as export,
-    )
-    from strandline.api import (
         import_dataset as import_dataset,
-    )
-    from strandline.api import (
         list_datasets as list_datasets,
-    )
-    from strandline.api import (
         list_models as list_models,
-    )
-    from strandline.api import (
         list_searches as list_searches,
-    )
-    from strandline.api import (
         predict as predict,
-    )
-    from strandline.api import (
         resume_search as resume_search,
-    )
-    from strandline.api import (
         train as train,
     )
 

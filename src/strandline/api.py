@@ -360,8 +360,7 @@ def _import(
     progress: Advance | None,
     stop_requested: StopRequested | None,
 ) -> ImportReport:
-    from strandline.jobs.import_dataset import ImportPlace
-    from strandline.jobs.import_dataset import import_dataset as run_import
+    from strandline.jobs.import_dataset import ImportPlace, import_dataset as run_import
 
     spec = DatasetSpec.model_validate(resource.spec)
     return run_import(
@@ -418,8 +417,7 @@ def _train(
     progress: Callable[[SearchProgress], None] | None,
     stop_requested: StopRequested | None,
 ) -> TrainReport:
-    from strandline.jobs.train import TrainPlace
-    from strandline.jobs.train import train as run_training
+    from strandline.jobs.train import TrainPlace, train as run_training
 
     return run_training(
         resource,

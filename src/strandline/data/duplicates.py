@@ -18,9 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from strandline.data.fingerprints import FINGERPRINT_BYTES as FINGERPRINT_BYTES
-from strandline.data.fingerprints import SIDE, Thumbnails, read_fingerprints
-from strandline.data.fingerprints import fingerprint as fingerprint
+from strandline.data.fingerprints import (
+    FINGERPRINT_BYTES as FINGERPRINT_BYTES,
+    SIDE,
+    Thumbnails,
+    fingerprint as fingerprint,
+    read_fingerprints,
+)
 from strandline.data.similar_pairs import candidate_pairs
 
 Floats = NDArray[np.float32]

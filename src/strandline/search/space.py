@@ -17,8 +17,7 @@ import numpy as np
 
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar, canonical_json
-from strandline.spec.search_space import Parameter as ParameterSpec
-from strandline.spec.search_space import ParameterType
+from strandline.spec.search_space import Parameter as ParameterSpec, ParameterType
 
 Candidate = Mapping[str, Scalar]
 

@@ -19,16 +19,18 @@ from strandline.spec.fields import (
     Name,
     Setting,
     ShortText,
+    parse_duration as parse_duration,
 )
-from strandline.spec.fields import parse_duration as parse_duration
 from strandline.spec.naming import AGE, Column, KindNames, ready_columns
 from strandline.spec.records import Task
 from strandline.spec.rules import Rule, SpecModel, keyed_by
-from strandline.spec.search_space import Parameter as Parameter
-from strandline.spec.search_space import ParameterCondition as ParameterCondition
-from strandline.spec.search_space import ParameterType as ParameterType
-from strandline.spec.search_space import Space as Space
-from strandline.spec.search_space import SpacePreset as SpacePreset
+from strandline.spec.search_space import (
+    Parameter as Parameter,
+    ParameterCondition as ParameterCondition,
+    ParameterType as ParameterType,
+    Space as Space,
+    SpacePreset as SpacePreset,
+)
 from strandline.spec.status import DatasetStatus, ModelStatus, SearchStatus, Status
 
 API_VERSION = "strandline.dev/v1alpha1"

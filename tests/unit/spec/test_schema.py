@@ -17,8 +17,7 @@ from typing import Any
 import cel
 import jsonschema
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from pydantic import ValidationError
 
 from strandline.spec.rules import SpecModel

@@ -18,8 +18,8 @@ from sqlalchemy.exc import (
     DBAPIError,
     IntegrityError,
     SQLAlchemyError,
+    TimeoutError as PoolTimeoutError,
 )
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from strandline.spec.errors import (
     ConflictError,

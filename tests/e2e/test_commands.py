@@ -1,0 +1,133 @@
+"""The contract for scripts, kept by the real commands on real images."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+
+def strandline(home: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "strandline", *words],
+        env={**os.environ, "STRANDLINE_HOME": str(home)},
+        capture_output=True,
+        text=True,
+    )
+
+
+def as_json(home: Path, *words: str) -> Any:
+    done = strandline(home, *words, "-o", "json")
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_import_prints_its_contract_and_again_changes_nothing(
+    trained_home: Path, digits: Path
+) -> None:
+    report = as_json(trained_home, "import", "digits", str(digits))
+    assert {
+        "dataset",
+        "version",
+        "digest",
+        "items",
+        "labels",
+        "refused",
+        "exact_duplicates",
+        "near_duplicate_groups",
+    } <= set(report)
+    assert (report["version"], report["items"], len(report["labels"])) == (1, 1797, 10)
+
+
+def test_evaluate_prints_its_contract_with_intervals(trained_home: Path, tmp_path: Path) -> None:
+    page = tmp_path / "report.html"
+    found = as_json(trained_home, "evaluate", "digits", "--report", str(page))
+    assert {"model", "dataset", "items", "metrics", "abstention", "labels", "confusion"} <= set(
+        found
+    )
+    for name in ("precision_at_1", "auc_pr", "auc_roc", "log_loss", "ece"):
+        metric = found["metrics"][name]
+        assert metric["low"] <= metric["value"] <= metric["high"]
+    assert {"threshold", "coverage", "error"} <= set(found["abstention"])
+    assert sum(map(sum, found["confusion"])) == found["items"]
+    assert found["metrics"]["precision_at_1"]["value"] > 0.9
+    assert "<html" in page.read_text()
+
+
+def test_lists_name_what_was_made(trained_home: Path) -> None:
+    assert [each["dataset"] for each in as_json(trained_home, "datasets", "list")] == ["digits"]
+    assert [each["model"] for each in as_json(trained_home, "models", "list")] == ["digits"]
+    (search,) = as_json(trained_home, "searches", "list")
+    assert (search["name"], search["state"], search["trials"]) == ("digits-1", "Complete", 2)
+
+
+def test_one_bundle_gives_the_same_scores_by_command_python_and_plain_onnxruntime(
+    trained_home: Path, trained_bundle: Path, one_image: Path, tmp_path: Path
+) -> None:
+    from strandline import predict
+
+    (by_command,) = as_json(trained_home, "predict", "digits", str(one_image))
+    (by_python,) = predict(str(trained_bundle), [one_image])
+    as_json(trained_home, "export", "digits", "--format", "onnx", "--out", str(tmp_path / "onnx"))
+    (graph,) = (tmp_path / "onnx").glob("*.onnx")
+    session = onnxruntime.InferenceSession(str(graph))
+    pixels = np.asarray(Image.open(one_image).convert("RGB"))[None]
+    scores = np.sort(session.run(["scores"], {"images": pixels})[0][0])[::-1]
+    commanded = [each["score"] for each in by_command["predictions"]]
+    pythonic = [each.score for each in by_python.predictions]
+    np.testing.assert_allclose(commanded, scores[: len(commanded)], atol=1e-6)
+    np.testing.assert_allclose(pythonic, scores[: len(pythonic)], atol=1e-6)
+
+
+def test_a_bundle_with_one_flipped_byte_is_refused_with_the_reason(
+    trained_bundle: Path, one_image: Path, tmp_path: Path
+) -> None:
+    data = bytearray(trained_bundle.read_bytes())
+    data[len(data) // 2] ^= 1
+    broken = tmp_path / "broken.strandline"
+    broken.write_bytes(data)
+    done = strandline(tmp_path / "home", "predict", str(broken), str(one_image))
+    assert done.returncode == 8
+    assert "error:" in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_bad_image_gets_its_reason_and_the_rest_goes_on(
+    trained_bundle: Path, one_image: Path, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    words = ("predict", str(trained_bundle), str(bad), str(one_image))
+    failed, good = as_json(tmp_path / "home", *words)
+    assert failed["error"]
+    assert not failed["predictions"]
+    assert good["error"] is None
+    assert good["predictions"]
+
+
+def test_an_import_without_images_tells_each_reason_and_fails(tmp_path: Path) -> None:
+    folder = tmp_path / "pictures" / "cat"
+    folder.mkdir(parents=True)
+    (folder / "a.jpg").write_text("text")
+    done = strandline(tmp_path / "home", "import", "cats", str(tmp_path / "pictures"), "-o", "json")
+    assert done.returncode == 7
+    (refused,) = json.loads(done.stdout)["refused"]
+    assert refused["source"] == "cat/a.jpg"
+    assert "text" in refused["reason"]
+
+
+def test_training_on_nothing_says_what_to_do(tmp_path: Path) -> None:
+    done = strandline(tmp_path / "home", "train", "nothing")
+    assert done.returncode == 4
+    assert "nothing" in done.stderr
+    assert "Traceback" not in done.stderr
