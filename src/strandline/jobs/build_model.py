@@ -117,7 +117,6 @@ def _judge(evidence: Evidence, candidate: Any, target: ModelTarget) -> _Judged:
 
 
 def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged) -> Scorecard:
-    from strandline.learn.calibrate import scores_of
     from strandline.learn.evaluate import evaluate_scores
     from strandline.learn.refit import score_images
     from strandline.learn.transfer_data import read_targets
@@ -141,7 +140,7 @@ def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged) -> Scorecard:
         version.labels,
         image_digests=[item.image for item in items],
         abstention=judged.abstention,
-        uncalibrated=scores_of(np.asarray(logits, np.float64), version.task),
+        uncalibrated=refitted.model.head.classifier.raw_scores(logits, version.task),
         leaked=_leaked(evidence, candidate, judged),
         groups=[cluster_of(item) for item in items],
         sources=[item.sources[0] for item in items],

@@ -88,16 +88,25 @@ def evaluate_model(
         bundle.manifest.labels,
         image_digests=[item.image for item in chosen.items],
         abstention=bundle.manifest.abstention,
-        uncalibrated=_uncalibrate(scores, bundle),
         groups=[cluster_of(item) for item in chosen.items],
         sources=[item.sources[0] for item in chosen.items],
         seed=receipt.seed,
         notes=receipt.notes if own else chosen.notes,
     )
     if own:
-        # What leakage would have done was measured when the model was trained.
-        scorecard = scorecard.model_copy(update={"leakage": bundle.scorecard.leakage})
+        scorecard = _with_measured_in_training(scorecard, bundle.scorecard)
     return Evaluation(found.name, name, scorecard)
+
+
+def _with_measured_in_training(scorecard: Scorecard, trained: Scorecard) -> Scorecard:
+    """Add what the finished model cannot show: leakage, and its scores before calibration."""
+    calibration = scorecard.calibration.model_copy(
+        update={
+            "uncalibrated": trained.calibration.uncalibrated,
+            "improvement": trained.calibration.improvement,
+        }
+    )
+    return scorecard.model_copy(update={"leakage": trained.leakage, "calibration": calibration})
 
 
 def thumbnails(store: ObjectStore) -> Callable[[str], bytes | None]:
@@ -225,22 +234,3 @@ def _score(
                 threads.shutdown(wait=False, cancel_futures=True)
                 raise InterruptedRunError("the evaluation was stopped; start it again")
     return np.asarray(rows, np.float64)
-
-
-def _uncalibrate(scores: NDArray[np.float64], bundle: Bundle) -> NDArray[np.float64] | None:
-    """Return the scores without calibration, by undoing it.
-
-    softmax(logits·scale + bias) gives its logits back up to a constant an image, which
-    one common scale carries through; with a scale a label it cannot be undone.
-    """
-    from strandline.learn.calibrate import scores_of
-
-    calibration, task = bundle.manifest.calibration, bundle.manifest.task
-    scale, bias = np.asarray(calibration["scale"]), np.asarray(calibration["bias"])
-    clipped = np.clip(scores, 1e-30, 1.0)
-    if task is Task.MULTILABEL:
-        scaled = np.log(clipped) - np.log(np.clip(1.0 - scores, 1e-30, 1.0))
-        return np.asarray(scores_of((scaled - bias) / scale, task))
-    if np.ptp(scale) > 1e-9 * float(np.abs(scale).max()):
-        return None
-    return np.asarray(scores_of((np.log(clipped) - bias) / scale, task))

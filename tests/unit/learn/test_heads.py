@@ -181,6 +181,40 @@ def test_a_head_with_a_temperature_is_as_sure_as_it_is_right(head: str) -> None:
     assert abs(scores.max(axis=1).mean() - right) < 0.08
 
 
+@pytest.mark.parametrize("task", list(Task))
+@pytest.mark.parametrize("head", HEADS)
+def test_raw_scores_rank_as_the_logits_do_and_are_scores(head: str, task: Task) -> None:
+    make = _multiclass if task is Task.MULTICLASS else _multilabel
+    fitted = _fit(head, *make(0), task=task)
+    logits = fitted.logits(make(1)[0])
+    raw = fitted.classifier.raw_scores(logits, task)
+    assert raw.min() >= 0
+    assert raw.max() <= 1
+    if task is Task.MULTICLASS:
+        np.testing.assert_allclose(raw.sum(axis=1), 1)
+        found = np.take_along_axis(raw, logits.argmax(axis=1)[:, None], axis=1)[:, 0]
+        np.testing.assert_allclose(found, raw.max(axis=1))
+    else:
+        assert (np.diff(raw[np.argsort(logits[:, 0]), 0]) >= 0).all()
+
+
+def test_raw_scores_of_a_head_without_a_factor_are_those_of_its_logits() -> None:
+    fitted = _fit("logistic", *_multiclass(0))
+    logits = fitted.logits(_multiclass(1)[0])
+    scores = np.exp(logits.astype(np.float64))
+    scores /= scores.sum(axis=1, keepdims=True)
+    raw = fitted.classifier.raw_scores(logits, Task.MULTICLASS)
+    np.testing.assert_allclose(raw, scores, rtol=1e-6)
+
+
+def test_raw_scores_of_the_kernel_are_what_least_squares_estimate() -> None:
+    features, targets = _multiclass(0)
+    fitted = _fit("kernel", features, targets, ridge=1e-3)
+    raw = fitted.classifier.raw_scores(fitted.logits(features), Task.MULTICLASS)
+    # It nearly interpolates: the regression of what it was trained on is the truth itself.
+    assert raw[np.arange(len(targets)), targets].min() > 0.9
+
+
 def test_leaving_an_image_out_in_closed_form_is_fitting_without_it() -> None:
     rng = np.random.default_rng(5)
     features = rng.random((24, 5)).astype(np.float32)  # 12 images of two views

@@ -63,6 +63,13 @@ class Classifier(Protocol):
     def logits(self, features: Floats) -> Floats:
         """Return float32 [n, labels] of scaled features [n, D]."""
 
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return the scores [n, labels] of `logits` as they were before any calibration.
+
+        Where a head multiplies its outputs by a factor fitted on held-out images, so that
+        candidates compare, that is calibration already, and is taken out again.
+        """
+
     def add_nodes(self, parts: GraphParts, source: str) -> str:
         """Add the same function to a graph; return the name of its output."""
 

@@ -31,6 +31,7 @@ from strandline.learn.heads.contract import (
 )
 from strandline.learn.heads.temperature import fit_temperature
 from strandline.search.space import Float
+from strandline.spec.records import Task
 
 if TYPE_CHECKING:
     from strandline.zoo.graphs import GraphParts
@@ -53,12 +54,14 @@ class KernelClassifier:
         landmarks: float32 [m, D].
         coefficients: float64 [m, labels].
         bias: float64 [labels].
+        factor: what turned regressed values into logits, inside the two above.
     """
 
     landmarks: Floats
     coefficients: Doubles
     bias: Doubles
     gamma: float
+    factor: float
 
     def logits(self, features: Floats) -> Floats:
         """Return float32 [n, labels]."""
@@ -71,6 +74,18 @@ class KernelClassifier:
             for start in range(0, len(features), _CHUNK_ROWS)
         ]
         return np.asarray(np.concatenate(chunks), np.float32)
+
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return what the regression itself estimates: P = (1 + value) / 2.
+
+        Least squares on ±1 approach the conditional mean 2P - 1 (Duda and Hart 1973,
+        section 5.8.3).
+        """
+        values = np.asarray(logits, np.float64) / self.factor
+        shares = np.clip((1 + values) / 2, 1e-6, 1)
+        if task is Task.MULTILABEL:
+            return np.asarray(shares)
+        return np.asarray(shares / shares.sum(axis=1, keepdims=True))
 
     def add_nodes(self, parts: GraphParts, source: str) -> str:
         """Add |x|² - 2 x·z + |z|², exp and a Gemm; return the name of its output.
@@ -113,6 +128,7 @@ def fit(training: TrainingSet, params: Params, seed: int) -> Classifier:
         solution.coefficients * factor,
         solution.bias * factor,
         gamma,
+        factor,
     )
 
 

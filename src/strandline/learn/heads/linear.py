@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from strandline.learn.calibrate import scores_of
 from strandline.learn.heads.contract import Doubles, Floats
+from strandline.spec.records import Task
 
 if TYPE_CHECKING:
     from strandline.zoo.graphs import GraphParts
@@ -15,14 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LinearClassifier:
-    """features · weight + bias; weight is float32 [D, labels], bias [labels]."""
+    """features · weight + bias.
+
+    Attributes:
+        weight: float32 [D, labels].
+        bias: float32 [labels].
+        factor: what both were multiplied by after a look at held-out images.
+    """
 
     weight: Floats
     bias: Floats
+    factor: float = 1.0
 
     def logits(self, features: Floats) -> Floats:
         """Return float32 [n, labels]."""
         return np.asarray(features @ self.weight + self.bias, np.float32)
+
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return the scores before the factor."""
+        return scores_of(np.asarray(logits, np.float64) / self.factor, task)
 
     def add_nodes(self, parts: GraphParts, source: str) -> str:
         """Add one Gemm node; return the name of its output."""

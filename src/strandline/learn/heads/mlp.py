@@ -13,7 +13,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from strandline.learn.heads.contract import Classifier, Floats, Head, Params, TrainingSet, number
+from strandline.learn.calibrate import scores_of
+from strandline.learn.heads.contract import (
+    Classifier,
+    Doubles,
+    Floats,
+    Head,
+    Params,
+    TrainingSet,
+    number,
+)
 from strandline.learn.heads.temperature import fit_temperature
 from strandline.search.space import Float, Int
 from strandline.spec.records import Task
@@ -39,17 +48,23 @@ class MlpClassifier:
     Attributes:
         inner: float32 [D, width]; inner_bias [width].
         outer: float32 [width, labels]; outer_bias [labels].
+        factor: what both were multiplied by after a look at held-out images.
     """
 
     inner: Floats
     inner_bias: Floats
     outer: Floats
     outer_bias: Floats
+    factor: float = 1.0
 
     def logits(self, features: Floats) -> Floats:
         """Return float32 [n, labels]."""
         hidden = np.maximum(features @ self.inner + self.inner_bias, 0)
         return np.asarray(hidden @ self.outer + self.outer_bias, np.float32)
+
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return the scores before the factor."""
+        return scores_of(np.asarray(logits, np.float64) / self.factor, task)
 
     def add_nodes(self, parts: GraphParts, source: str) -> str:
         """Add Gemm, Relu, Gemm; return the name of the output."""
@@ -127,10 +142,9 @@ class _Run:
         if not len(self._probe.targets):
             return best
         logits = best.logits(self._probe.features)
-        factor = np.float32(fit_temperature(logits, self._probe.indicators(), self._task))
-        return MlpClassifier(
-            best.inner, best.inner_bias, best.outer * factor, best.outer_bias * factor
-        )
+        factor = fit_temperature(logits, self._probe.indicators(), self._task)
+        outer, outer_bias = best.outer * np.float32(factor), best.outer_bias * np.float32(factor)
+        return MlpClassifier(best.inner, best.inner_bias, outer, outer_bias, factor)
 
     def _hold_out(self, training: TrainingSet) -> tuple[Any, Any]:
         """Return training rows and held-out rows; views of an image stay together."""

@@ -41,7 +41,9 @@ def fit(training: TrainingSet, params: Params, seed: int) -> Classifier:
         logits = _fit(rest, shrinkage).logits(probe.features)
         factor = fit_temperature(logits, probe.indicators(), training.task)
     plain = _fit(training, shrinkage)
-    return LinearClassifier(plain.weight * np.float32(factor), plain.bias * np.float32(factor))
+    return LinearClassifier(
+        plain.weight * np.float32(factor), plain.bias * np.float32(factor), factor
+    )
 
 
 def _fit(training: TrainingSet, shrinkage: float) -> LinearClassifier:
