@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
+from tests.servers.s3 import S3Server
 
 from strandline.adapters.files import FileStore
 from strandline.adapters.object_names import object_key
+from strandline.adapters.s3 import S3Store
 from strandline.adapters.stores import open_store as open_any_store
 from strandline.spec.errors import InvalidSpecError, UnavailableError
 from strandline.spec.settings import S3Settings
@@ -63,6 +66,23 @@ class TestFileStore(ObjectStoreContract):
         (tmp_path / "file").touch()
         with pytest.raises(UnavailableError, match="cannot use the store"):
             FileStore(tmp_path / "file" / "store")
+
+
+@pytest.mark.s3
+class TestS3Store(ObjectStoreContract):
+    @pytest.fixture
+    def open_store(self, s3_server: S3Server, s3_bucket: str) -> OpenStore:
+        return lambda: S3Store(s3_bucket, "some/prefix", s3_server.settings)
+
+    @pytest.fixture
+    def damage(self, s3_server: S3Server, s3_bucket: str) -> Damage:
+        def flip(digest: str) -> None:
+            key = f"some/prefix/{object_key(digest)}"
+            data = s3_server.client.get_object(s3_bucket, key).read()
+            broken = bytes([data[0] ^ 1]) + data[1:]
+            s3_server.client.put_object(s3_bucket, key, io.BytesIO(broken), len(broken))
+
+        return flip
 
 
 def test_a_file_address_opens_a_folder(tmp_path: Path) -> None:

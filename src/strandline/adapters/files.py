@@ -23,6 +23,7 @@ from strandline.adapters.object_names import (
     check_link_life,
     check_range,
     digest_of_key,
+    name_of_key,
     named_key,
     object_key,
 )
@@ -36,9 +37,6 @@ from strandline.spec.errors import (
 from strandline.spec.records import digest_of
 
 _CHUNK_BYTES = 1 << 20
-# No segment of a name may hold this character, so the file of `a` is never in the way of
-# the folder of `a/b`.
-_LEAF = "="
 
 
 class FileStore:
@@ -133,10 +131,9 @@ class FileStore:
                 raise NotFoundError(f"{name} is not in {self.root}") from None
 
     def names(self, prefix: str = "") -> Iterator[str]:
-        base = self.root / "named"
-        leaves = (path.relative_to(base).as_posix() for path in base.rglob(f"*{_LEAF}"))
-        names = (leaf.removesuffix(_LEAF) for leaf in leaves)
-        yield from sorted(name for name in names if name.startswith(prefix))
+        paths = (self.root / "named").rglob("*")
+        names = (name_of_key(path.relative_to(self.root).as_posix()) for path in paths)
+        yield from sorted(name for name in names if name is not None and name.startswith(prefix))
 
     def presign(self, digest: str, expires: timedelta) -> str:
         check_link_life(expires)  # a file's link lives for ever, but callers must not rely on it
@@ -155,7 +152,7 @@ class FileStore:
         return self.root / object_key(digest)
 
     def _named(self, name: str) -> Path:
-        return self.root / (named_key(name) + _LEAF)
+        return self.root / named_key(name)
 
     @contextmanager
     def _writing(self) -> Iterator[tuple[BinaryIO, Path]]:
@@ -189,7 +186,7 @@ class FileStore:
             try:
                 os.link(temporary, target)
             except FileExistsError:
-                name = target.name.removesuffix(_LEAF)
+                name = name_of_key(target.relative_to(self.root).as_posix())
                 raise AlreadyExistsError(f"{name} is there already and stays as it is") from None
         sync_folder(target.parent)
 

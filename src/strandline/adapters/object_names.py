@@ -10,6 +10,9 @@ from strandline.spec.errors import InvalidSpecError
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _SEGMENT = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}\Z")
 _LONGEST_NAME = 900
+# No segment of a name may hold this character, so the file of `a` is never in the way of
+# the folder of `a/b`; some S3 servers keep keys as files too.
+_LEAF = "="
 
 
 def object_key(digest: str) -> str:
@@ -31,7 +34,7 @@ def digest_of_key(key: str) -> str | None:
 
 
 def named_key(name: str) -> str:
-    """Return the key of a named object: `named/…`.
+    """Return the key of a named object: `named/…=`.
 
     Raises:
         InvalidSpecError: a segment is empty, starts with a dot or holds other characters
@@ -43,12 +46,12 @@ def named_key(name: str) -> str:
             f"{name[:80]!r} cannot name an object: use letters, digits, '.', '_' and '-', "
             "separated by '/', no segment starting with a dot"
         )
-    return f"named/{name}"
+    return f"named/{name}{_LEAF}"
 
 
 def name_of_key(key: str) -> str | None:
     """Return the name that `named_key` made `key` from, None for any other key."""
-    name = key.removeprefix("named/")
+    name = key.removeprefix("named/").removesuffix(_LEAF)
     try:
         return name if named_key(name) == key else None
     except InvalidSpecError:

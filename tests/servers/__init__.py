@@ -1,0 +1,1 @@
+"""Real servers for tests: found or built, started on loopback, gone afterwards."""
