@@ -4,7 +4,7 @@ Starting a Tune trial costs 0.3 s with a reused actor and 2.6 s with a new proce
 than many of our trials take. So the Tune trials here are *lanes*: long-lived workers that
 Tune places, supervises and restarts, each running one step of one of our trials after
 another. The driver's engine decides over the Tune callbacks; a mailbox actor carries
-assignments to the lanes. See `docs/decisions/0003-lanes.md` for the figures.
+assignments to the lanes. See `docs/decisions/0004-lanes.md` for the figures.
 """
 
 from __future__ import annotations
