@@ -56,7 +56,7 @@ def import_command(
     same again changes nothing; an interrupted import goes on where it stopped.
     """
     from strandline import api
-    from strandline.jobs.import_dataset import EmptyImportError
+    from strandline.spec.errors import EmptyImportError
 
     with stop_on_interrupt() as stop, progress_bar(f"Importing {name}") as advance:
         try:

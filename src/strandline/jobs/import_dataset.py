@@ -29,7 +29,12 @@ from strandline.data.sources.entries import (
 from strandline.data.sources.registry import read_source
 from strandline.data.versions import Assembly, Imported, assemble, version_digest, write_items
 from strandline.ports import Catalog, Clock, ObjectStore
-from strandline.spec.errors import InterruptedRunError, NotFoundError, UnusableDataError
+from strandline.spec.errors import (
+    EmptyImportError,
+    InterruptedRunError,
+    NotFoundError,
+    UnusableDataError,
+)
 from strandline.spec.records import DatasetVersion, ImportReport, Refusal, canonical_json, digest_of
 from strandline.spec.v1alpha1 import DatasetSpec, ImportLimits, to_document
 
@@ -38,14 +43,6 @@ _STORED_AHEAD = 64
 _MOST_WARNINGS = 200
 
 Advance = Callable[[int, int], None]
-
-
-class EmptyImportError(UnusableDataError):
-    """Not one image could be imported; `report` holds the reason of each."""
-
-    def __init__(self, message: str, report: ImportReport) -> None:
-        super().__init__(message)
-        self.report = report
 
 
 @dataclass(slots=True)

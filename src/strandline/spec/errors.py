@@ -8,6 +8,10 @@ table below decides it for all of them.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from strandline.spec.records import ImportReport
 
 
 class StrandlineError(Exception):
@@ -32,6 +36,14 @@ class ConflictError(StrandlineError):
 
 class UnusableDataError(StrandlineError):
     """Data from outside cannot be used: no images, too few labels, nothing decodable."""
+
+
+class EmptyImportError(UnusableDataError):
+    """Not one image could be imported; `report` holds the reason of each."""
+
+    def __init__(self, message: str, report: ImportReport) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class CorruptArtifactError(StrandlineError):
