@@ -13,10 +13,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+from strandline.adapters.failures import classify
 from strandline.adapters.ray_mailbox import Order
 from strandline.ports import Assignment, StepReport, Trainable
 from strandline.spec.errors import FailedRunError
-from strandline.spec.records import Failure, FailureKind
+from strandline.spec.records import Failure
 
 # isort: split
 # The runner's session has set what Ray reads when it is imported.
@@ -25,7 +26,6 @@ from ray import tune
 from ray.exceptions import RayActorError
 
 _MAILBOX_RESTART_SECONDS = 0.5
-_LONGEST_MESSAGE = 500
 _LONGEST_ERROR_READ = 4000
 
 
@@ -40,6 +40,8 @@ class Lane(tune.Trainable):
         self._last_serial = 0
         self._trainable: Trainable | None = None
         self._broken: Failure | None = None
+        me = ray.get_runtime_context().current_actor
+        self._mailbox.register.options(max_task_retries=-1).remote(self._lane, me)
         try:
             self._trainable = given["factory"]()
         except Exception as error:
@@ -93,16 +95,6 @@ class Lane(tune.Trainable):
 
     def load_checkpoint(self, checkpoint: Any) -> None:
         """Restore nothing: a restarted lane asks for its next order."""
-
-
-def classify(error: BaseException) -> Failure:
-    """Tell why a step failed, from the exception it raised."""
-    text = (str(error).strip().splitlines() or [""])[-1]
-    message = f"{type(error).__name__}: {text}"[:_LONGEST_MESSAGE]
-    names = {cls.__name__ for cls in type(error).__mro__}
-    if names & {"MemoryError", "OutOfMemoryError"} or "out of memory" in text.lower():
-        return Failure(kind=FailureKind.OUT_OF_MEMORY, message=message)
-    return Failure(kind=FailureKind.ERROR, message=message)
 
 
 class LaneEvents(Protocol):

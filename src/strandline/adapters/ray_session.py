@@ -57,9 +57,14 @@ _YOUNG_SECONDS = 60.0
 def ray_session(address: str | None, resources: Resources, parallelism: int) -> Iterator[None]:
     """Join the Ray at `address`, or run one here that leaves nothing behind.
 
+    A Ray that this process has joined already is used as it is, and goes on afterwards.
+
     Raises:
         UnavailableError: it does not answer.
     """
+    if ray.is_initialized():
+        yield
+        return
     with ExitStack() as stack:
         own: dict[str, Any] = {}
         if address is None:

@@ -13,10 +13,11 @@ import io
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
+from strandline.adapters.failures import too_late
 from strandline.adapters.ray_mailbox import Mailbox, Order
 from strandline.adapters.ray_session import ray_session
 from strandline.ports import Assignment, Resources, TrainableFactory, TrialSource
@@ -26,8 +27,10 @@ from strandline.spec.records import Failure, FailureKind
 # isort: split
 # After ray_session, which sets what Ray reads when it is imported.
 import ray
+from ray.exceptions import RayError
 
 _IDLE_DEATHS_FORGIVEN = 3
+_PATIENCE_SECONDS = 2.0
 
 
 class RayTuneRunner:
@@ -143,6 +146,8 @@ class _Dispatcher:
 
     def lane_died(self, lane: int, message: str) -> None:
         """A worker is gone: killed, out of memory, or past its time. Tune makes a new one."""
+        if self.stopping:
+            return  # by our own hand
         ray.get(self.mailbox.clear.options(max_task_retries=-1).remote(lane))
         self._idle.discard(lane)
         number = self._busy.pop(lane, None)
@@ -161,10 +166,19 @@ class _Dispatcher:
         if not self.is_stopping():
             self._feed()
         if self.is_stopping():
-            # Tune would wait a second for lanes that wait for an order, then kill them.
+            # Tune would wait for the lanes to end by themselves, ten seconds long.
             for lane in self._idle:
                 self._send(lane, leave=True)
             self._idle.clear()
+            if self._busy:
+                self._drop_busy_lanes()
+
+    def _drop_busy_lanes(self) -> None:
+        with suppress(RayError):  # then Tune kills them, later
+            workers = ray.get(self.mailbox.workers.remote(), timeout=_PATIENCE_SECONDS)
+            for lane in workers.keys() & self._busy.keys():
+                ray.kill(workers[lane])
+        self._busy.clear()
 
     def _feed(self) -> None:
         with self._guarded():
@@ -208,8 +222,8 @@ class _Dispatcher:
 
 
 def _failure_of_death(message: str, late: bool, timeout: float | None) -> Failure:
-    if late:
-        return Failure(kind=FailureKind.TIMEOUT, message=f"the step took longer than {timeout:g} s")
+    if late and timeout is not None:
+        return too_late(timeout)
     if "OutOfMemory" in message or "memory pressure" in message:
         return Failure(
             kind=FailureKind.OUT_OF_MEMORY,

@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from strandline.ports import Resources, TrainableFactory, TrialSource
-from strandline.spec.records import Failure, FailureKind
+from strandline.adapters.failures import classify, too_late
+from strandline.ports import (
+    Assignment,
+    Resources,
+    StepReport,
+    Trainable,
+    TrainableFactory,
+    TrialSource,
+)
+from strandline.spec.records import Failure
+
+_PAUSE_SECONDS = 0.01
 
 
 class InlineRunner:
     """`ports.TrialRunner`, one trial after the other.
 
     It cannot survive a crash of the trainable and cannot cut a step short, so a step
-    timeout is noticed only when the step is over.
+    timeout and the wish to stop are noticed only when the step is over.
     """
 
     def run(
@@ -24,28 +34,45 @@ class InlineRunner:
         parallelism: int,
         step_timeout_seconds: float | None = None,
     ) -> None:
-        trainable = factory()
+        worker = _Worker(factory, step_timeout_seconds)
         while not source.should_stop() and not source.finished():
             assignment = source.next_assignment()
             if assignment is None:
-                continue
-            goes_on, first = True, True
-            while goes_on and not source.should_stop():
-                started = time.monotonic()
-                try:
-                    if first:
-                        trainable.reset(assignment)
-                    report = trainable.step()
-                except Exception as error:
-                    source.fail(
-                        assignment.number,
-                        Failure(kind=FailureKind.ERROR, message=f"{type(error).__name__}: {error}"),
-                    )
-                    break
-                first = False
-                seconds = time.monotonic() - started
-                if step_timeout_seconds is not None and seconds > step_timeout_seconds:
-                    late = f"the step took longer than {step_timeout_seconds:g} s"
-                    source.fail(assignment.number, Failure(kind=FailureKind.TIMEOUT, message=late))
-                    break
-                goes_on = source.report(replace(report, seconds=seconds))
+                time.sleep(_PAUSE_SECONDS)
+            else:
+                _run_trial(worker, source, assignment)
+
+
+def _run_trial(worker: _Worker, source: TrialSource, assignment: Assignment) -> None:
+    taken_up: Assignment | None = assignment
+    while not source.should_stop():
+        outcome = worker.step(taken_up)
+        taken_up = None
+        if isinstance(outcome, Failure):
+            return source.fail(assignment.number, outcome)
+        if not source.report(outcome):
+            return None
+    return None
+
+
+@dataclass(slots=True)
+class _Worker:
+    """Makes the trainable on first use; what goes wrong in it is the trial's failure."""
+
+    factory: TrainableFactory
+    timeout: float | None
+    trainable: Trainable | None = None
+
+    def step(self, assignment: Assignment | None) -> StepReport | Failure:
+        try:
+            self.trainable = self.trainable or self.factory()
+            started = time.monotonic()
+            if assignment is not None:
+                self.trainable.reset(assignment)
+            report = self.trainable.step()
+        except Exception as error:
+            return classify(error)
+        seconds = time.monotonic() - started
+        if self.timeout is not None and seconds > self.timeout:
+            return too_late(self.timeout)
+        return replace(report, seconds=seconds)
