@@ -10,6 +10,7 @@ assignments to the lanes. See `docs/decisions/0004-lanes.md` for the figures.
 from __future__ import annotations
 
 import io
+import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
@@ -56,11 +57,9 @@ class RayTuneRunner:
     ) -> None:
         if source.finished():
             return
-        with ray_session(self._address, resources, parallelism), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Ray's own; ours are raised in the workers
+        with ray_session(self._address, resources, parallelism), _silence():
             dispatcher = _Dispatcher(source, _start_mailbox(), step_timeout_seconds)
-            with redirect_stdout(io.StringIO()):  # results go to stdout, and nothing else
-                self._run_lanes(dispatcher, factory, resources, parallelism)
+            self._run_lanes(dispatcher, factory, resources, parallelism)
             dispatcher.raise_error()
 
     def _run_lanes(
@@ -92,6 +91,24 @@ class RayTuneRunner:
             ),
         )
         tuner.fit()
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep to ourselves what Tune says: results go to stdout, progress to stderr, no more.
+
+    Its errors are deaths of workers, which the source is told; warnings of ours are raised
+    in the workers.
+    """
+    logger = logging.getLogger("ray.tune")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(before)
 
 
 class _Dispatcher:
