@@ -37,6 +37,12 @@ class ObjectStore(Protocol):
     def put(self, data: bytes) -> str:
         """Store `data` and return its digest; storing it again is free."""
 
+    def put_all(self, objects: Sequence[bytes]) -> list[str]:
+        """Store many objects at less cost than one by one; return their digests in order.
+
+        All of them survive a power cut once this returns; before that, any may be missing.
+        """
+
     def put_file(self, path: Path) -> str:
         """Store a file in bounded memory and return its digest."""
 

@@ -9,11 +9,12 @@ swept when a store is opened.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -37,6 +38,8 @@ from strandline.spec.errors import (
 from strandline.spec.records import digest_of
 
 _CHUNK_BYTES = 1 << 20
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CAN_FLUSH_ALL = hasattr(_LIBC, "syncfs")  # Linux
 
 
 class FileStore:
@@ -56,10 +59,18 @@ class FileStore:
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
         if not self._holds(digest, data):
-            with self._writing() as (file, path):
-                file.write(data)
-                self._publish(file, path, self._path(digest), replace=True)
+            self._write(digest, data, flush=True)
         return digest
+
+    def put_all(self, objects: Sequence[bytes]) -> list[str]:
+        digests = [digest_of(data) for data in objects]
+        for digest, data in zip(digests, objects, strict=True):
+            if not self._holds(digest, data):
+                self._write(digest, data, flush=not _CAN_FLUSH_ALL)
+        if _CAN_FLUSH_ALL:
+            with self._explained("write to"):
+                _flush_all_below(self.root)
+        return digests
 
     def put_file(self, path: Path) -> str:
         hasher = hashlib.sha256()
@@ -148,6 +159,11 @@ class FileStore:
         with self.open(digest) as file, self._explained("read"):
             return file.read() == data
 
+    def _write(self, digest: str, data: bytes, *, flush: bool) -> None:
+        with self._writing() as (file, path):
+            file.write(data)
+            self._publish(file, path, self._path(digest), replace=True, flush=flush)
+
     def _path(self, digest: str) -> Path:
         return self.root / object_key(digest)
 
@@ -175,10 +191,19 @@ class FileStore:
                 return file, Path(name)
             file.close()
 
-    def _publish(self, file: BinaryIO, temporary: Path, target: Path, *, replace: bool) -> None:
-        """Give the flushed file its name; create-only unless `replace`."""
+    def _publish(
+        self,
+        file: BinaryIO,
+        temporary: Path,
+        target: Path,
+        *,
+        replace: bool,
+        flush: bool = True,
+    ) -> None:
+        """Give the file its name; create-only unless `replace`, on the disk if `flush`."""
         file.flush()
-        os.fsync(file.fileno())
+        if flush:
+            os.fsync(file.fileno())
         _make_folder(target.parent)
         if replace:
             temporary.replace(target)
@@ -188,7 +213,8 @@ class FileStore:
             except FileExistsError:
                 name = name_of_key(target.relative_to(self.root).as_posix())
                 raise AlreadyExistsError(f"{name} is there already and stays as it is") from None
-        sync_folder(target.parent)
+        if flush:
+            sync_folder(target.parent)
 
     def _sweep(self) -> None:
         """Remove what killed writers left, but nothing that a living one holds."""
@@ -225,6 +251,17 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     folder.mkdir(exist_ok=True)
     sync_folder(folder.parent)
+
+
+def _flush_all_below(folder: Path) -> None:
+    """Flush the file system that `folder` is on: one wait for many files and folders."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if _LIBC.syncfs(handle):
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(handle)
 
 
 def sync_folder(folder: Path) -> None:

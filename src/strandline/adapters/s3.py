@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import io
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -50,6 +51,7 @@ Result = TypeVar("Result")
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20  # up to five parts are in memory at a time
 _MOST_PARTS = 9_000
+_UPLOADS = 8
 _ONLY_IF_ABSENT = {"If-None-Match": "*"}
 _PROBE = "probe/create-only"
 _ABSENT = {"NoSuchKey", "NoSuchObject"}
@@ -70,6 +72,10 @@ class S3Store:
         if self.size(digest) != len(data):
             self._ask(lambda: self._upload(object_key(digest), data))
         return digest
+
+    def put_all(self, objects: Sequence[bytes]) -> list[str]:
+        with ThreadPoolExecutor(_UPLOADS, "strandline-upload") as threads:
+            return list(threads.map(self.put, objects))
 
     def put_file(self, path: Path) -> str:
         with _source(path) as file:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import Generic, TypeVar
 
@@ -21,7 +21,11 @@ from strandline.spec.errors import FailedRunError
 
 Key = TypeVar("Key")
 
-_AHEAD_PER_WORKER = 3
+_AHEAD_PER_WORKER = 4
+# A process gets its next image while it decodes, so that it never waits for us; but only
+# one that fits into the socket: else both ends could wait for each other.
+_IN_FLIGHT = 2
+_PREFETCHED_BYTES = 64 * 1024
 _AHEAD_BYTES = 64_000_000
 _ATTEMPTS = 2
 _FAILED_STARTS = 3
@@ -38,12 +42,18 @@ class _Job(Generic[Key]):
 
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[Key]):
-    """A process and what it is doing: starting, waiting for work, or decoding `job`."""
+    """A process and what it is doing: starting, or decoding the first of `jobs`, if any."""
 
     process: DecodeProcess
     since: float
     ready: bool = False
-    job: _Job[Key] | None = None
+    jobs: deque[_Job[Key]] = field(default_factory=deque)
+
+    def may_take(self, job: _Job[Key]) -> bool:
+        """Return whether it can be given `job` now."""
+        if not self.ready or len(self.jobs) >= _IN_FLIGHT:
+            return False
+        return not self.jobs or len(job.data) <= _PREFETCHED_BYTES
 
 
 class DecodePool(Generic[Key]):
@@ -104,11 +114,13 @@ class DecodePool(Generic[Key]):
 
     def _hand_out(self) -> None:
         """Give waiting images to idle processes; start one when there are too few."""
-        for worker in list(self._workers):
-            if self._waiting and worker.ready and worker.job is None:
-                worker.job = self._waiting.popleft()
-                worker.since = time.monotonic()
-                worker.process.give(worker.job.data)
+        for worker in sorted(self._workers, key=lambda each: len(each.jobs)):
+            if self._waiting and worker.may_take(self._waiting[0]):
+                job = self._waiting.popleft()
+                if not worker.jobs:
+                    worker.since = time.monotonic()
+                worker.jobs.append(job)
+                worker.process.give(job.data)
         starting = sum(not worker.ready for worker in self._workers)
         if len(self._workers) < self._count and len(self._waiting) > starting:
             process = DecodeProcess(self._limits, self._timeout)
@@ -117,7 +129,7 @@ class DecodePool(Generic[Key]):
     def _collect(self) -> None:
         """Wait until a process is ready, answers, dies or is too late, and take note."""
         self._hand_out()
-        active = {w.process.connection: w for w in self._workers if w.job or not w.ready}
+        active = {w.process.connection: w for w in self._workers if w.jobs or not w.ready}
         deadlines = [self._deadline(worker) for worker in active.values()]
         patience = max(0.0, min(deadlines) - time.monotonic())
         for connection in wait(list(active), timeout=patience):
@@ -125,7 +137,7 @@ class DecodePool(Generic[Key]):
             self._take(active[connection])
         now = time.monotonic()
         for worker in list(self._workers):
-            if (worker.job or not worker.ready) and now >= self._deadline(worker):
+            if (worker.jobs or not worker.ready) and now >= self._deadline(worker):
                 self._give_up(worker)
         self._hand_out()
 
@@ -135,10 +147,9 @@ class DecodePool(Generic[Key]):
     def _take(self, worker: _Worker[Key]) -> None:
         try:
             if worker.ready:
-                assert worker.job is not None
-                worker.job.outcome = worker.process.take()
-                worker.job.data = b""
-                worker.job = None
+                worker.jobs[0].outcome = worker.process.take()
+                worker.jobs.popleft().data = b""
+                worker.since = time.monotonic()
             else:
                 worker.process.take_ready()
                 worker.ready = True
@@ -152,7 +163,7 @@ class DecodePool(Generic[Key]):
         Perhaps the image killed it, perhaps somebody else did: only a second death in a
         row speaks against the image.
         """
-        job = worker.job
+        job = worker.jobs.popleft() if worker.jobs else None
         self._replace(worker)
         if job is None:
             self._count_failed_start()
@@ -164,9 +175,9 @@ class DecodePool(Generic[Key]):
             job.outcome = Undecodable("the decoder crashed on it", "DecoderCrash")
 
     def _give_up(self, worker: _Worker[Key]) -> None:
-        if worker.job is not None:
+        if worker.jobs:
             reason = f"decoding took longer than {self._timeout:g} s"
-            worker.job.outcome = Undecodable(reason, "Timeout")
+            worker.jobs.popleft().outcome = Undecodable(reason, "Timeout")
             self._replace(worker)
         else:
             self._replace(worker)
@@ -181,8 +192,10 @@ class DecodePool(Generic[Key]):
             )
 
     def _replace(self, worker: _Worker[Key]) -> None:
+        """End a process; what it was to decode next waits for another one."""
         worker.process.stop()
         self._workers.remove(worker)
+        self._waiting.extendleft(reversed(worker.jobs))
 
 
 __all__ = ["DecodePool", "Decoded", "Outcome", "Undecodable"]

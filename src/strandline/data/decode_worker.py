@@ -21,7 +21,7 @@ from pathlib import Path
 from PIL import Image
 
 from strandline.data.decode import DecodeLimits, decode_image
-from strandline.data.duplicates import fingerprint
+from strandline.data.fingerprints import fingerprint
 from strandline.data.trimming import without_tail
 from strandline.spec.errors import UnusableDataError
 

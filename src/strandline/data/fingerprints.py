@@ -12,6 +12,7 @@ import hashlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,14 +129,16 @@ def _shrink(pixels: NDArray[np.uint8]) -> Floats:
     """Return the antialiased thumbnail [SIDE, SIDE, 3], in strips to bound memory."""
     height, width = pixels.shape[:2]
     down, across = _filter(height), _filter(width)
-    small = np.zeros((SIDE, SIDE, 3), dtype=np.float32)
+    narrow = np.zeros((SIDE, width * 3), dtype=np.float32)
     rows = max(1, _STRIP_VALUES // (3 * width))
     for top in range(0, height, rows):
         strip = pixels[top : top + rows].astype(np.float32)
-        small += np.tensordot(down[:, top : top + rows], across @ strip, axes=(1, 0))
-    return small
+        narrow += down[:, top : top + rows] @ strip.reshape(len(strip), -1)
+    small = across @ narrow.reshape(SIDE, width, 3)
+    return np.asarray(small, np.float32)
 
 
+@lru_cache(maxsize=16)
 def _filter(size: int) -> Floats:
     """Return weights [SIDE, size] of a triangle filter that widens when it shrinks."""
     scale = size / SIDE

@@ -7,6 +7,7 @@ killed import goes on from its journal, and importing the same again decodes not
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -38,11 +39,15 @@ from strandline.spec.errors import (
 from strandline.spec.records import DatasetVersion, ImportReport, Refusal, canonical_json, digest_of
 from strandline.spec.v1alpha1 import DatasetSpec, ImportLimits, to_document
 
-_STORING_THREADS = 8
-_STORED_AHEAD = 64
+_BATCH_IMAGES = 128
+_BATCH_BYTES = 32_000_000
+_BATCH_SECONDS = 2.0  # so that a killed import repeats little
+_BATCHES_AHEAD = 1
 _MOST_WARNINGS = 200
 
 Advance = Callable[[int, int], None]
+Settle = Callable[[Entry, Decoded, str], None]
+"""Take note of an image and the digest under which it is safe in the store."""
 
 
 @dataclass(slots=True)
@@ -112,6 +117,52 @@ def import_dataset(
     )
 
 
+class _Batches:
+    """Images on their way into the store: kept in batches while the next are decoded.
+
+    Used as a context manager; however the block ends, what was added is stored and settled.
+    """
+
+    def __init__(self, store: ObjectStore, settle: Settle) -> None:
+        self._store = store
+        self._settle = settle
+        self._open: list[tuple[Entry, Decoded, bytes]] = []
+        self._bytes = 0
+        self._sent_at = time.monotonic()
+        self._pending: deque[tuple[list[tuple[Entry, Decoded]], Future[list[str]]]] = deque()
+        self._thread = ThreadPoolExecutor(1, "strandline-store")
+
+    def __enter__(self) -> _Batches:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        with self._thread:
+            self._send()
+            self._settle_down_to(0)
+
+    def add(self, entry: Entry, decoded: Decoded, image: bytes) -> None:
+        """Take an image over; settle it, sooner or later, once it is safe in the store."""
+        self._open.append((entry, decoded, image))
+        self._bytes += len(image)
+        late = time.monotonic() - self._sent_at > _BATCH_SECONDS
+        if late or len(self._open) >= _BATCH_IMAGES or self._bytes >= _BATCH_BYTES:
+            self._send()
+            self._settle_down_to(_BATCHES_AHEAD)
+
+    def _send(self) -> None:
+        images = [image for _, _, image in self._open]
+        found = [(entry, decoded) for entry, decoded, _ in self._open]
+        self._pending.append((found, self._thread.submit(self._store.put_all, images)))
+        self._open, self._bytes = [], 0
+        self._sent_at = time.monotonic()
+
+    def _settle_down_to(self, count: int) -> None:
+        while len(self._pending) > count:
+            found, future = self._pending.popleft()
+            for (entry, decoded), image in zip(found, future.result(), strict=True):
+                self._settle(entry, decoded, image)
+
+
 class _ImportRun:
     """One pass over a source."""
 
@@ -130,25 +181,19 @@ class _ImportRun:
         """Decode, store and note every entry."""
         limits = limits_of(self._limits)
         workers = self._place.workers or usable_cpus()
-        storing: deque[tuple[Entry, str, Decoded, Future[str]]] = deque()
         with (
             ImportJournal(self._place.journal_dir, self._journal_name) as journal,
             DecodePool[tuple[Entry, bytes]](workers, limits, self._limits.timeout_seconds) as pool,
-            ThreadPoolExecutor(_STORING_THREADS, "strandline-store") as threads,
+            _Batches(self._store, self._settler(journal)) as batches,
         ):
             entries = self._new_entries(found, journal, stop_requested)
             for (entry, data), outcome in pool.decode_all(entries):
-                identity = entry.content.identity
                 if isinstance(outcome, Undecodable):
-                    journal.record_refusal(identity, outcome)
+                    journal.record_refusal(entry.content.identity, outcome)
                     self._refuse(entry, outcome)
-                    continue
-                image = outcome.stored if outcome.stored is not None else data
-                storing.append((entry, identity, outcome, threads.submit(self._store.put, image)))
-                if len(storing) > _STORED_AHEAD:
-                    self._settle(storing.popleft(), journal)
-            while storing:
-                self._settle(storing.popleft(), journal)
+                else:
+                    image = outcome.stored if outcome.stored is not None else data
+                    batches.add(entry, outcome, image)
 
     def _new_entries(
         self,
@@ -194,13 +239,12 @@ class _ImportRun:
             self._refuse(entry, Undecodable(str(error), "Unreadable"))
             return None
 
-    def _settle(
-        self, stored: tuple[Entry, str, Decoded, Future[str]], journal: ImportJournal
-    ) -> None:
-        entry, identity, decoded, future = stored
-        image = future.result()
-        journal.record(identity, image, decoded)
-        self._accept(entry, image, decoded)
+    def _settler(self, journal: ImportJournal) -> Settle:
+        def settle(entry: Entry, decoded: Decoded, image: str) -> None:
+            journal.record(entry.content.identity, image, decoded)
+            self._accept(entry, image, decoded)
+
+        return settle
 
     def _accept(self, entry: Entry, image: str, found: Decoded) -> None:
         self._tally.imported.append(

@@ -64,6 +64,17 @@ class ObjectStoreContract:
         assert digest == digest_of(data)
         assert (store.get(digest), store.size(digest)) == (data, len(data))
 
+    def test_many_objects_are_stored_at_once_and_keep_their_order(
+        self, open_store: OpenStore
+    ) -> None:
+        objects = [bytes([number]) * number for number in range(40)]
+        store = open_store()
+        store.put(objects[7])
+        digests = store.put_all([*objects, objects[3]])
+        assert digests == [digest_of(data) for data in [*objects, objects[3]]]
+        assert [open_store().get(digest) for digest in digests[:40]] == objects
+        assert store.put_all([]) == []
+
     def test_storing_again_keeps_one_object(self, store: ObjectStore) -> None:
         assert store.put(b"same") == store.put(b"same")
         assert list(store.digests()) == [digest_of(b"same")]

@@ -5,7 +5,7 @@ would write by hand: read a file, decode it, run it, on as many threads as there
 it hashes nothing, looks for no duplicates, stores and caches nothing. A second round of
 embedding the same images must compute none.
 
-    python bench/embedding/throughput.py --rounds 3 --json result.json
+    python bench/embedding/run.py --rounds 3 --json result.json
 """
 
 from __future__ import annotations
