@@ -17,7 +17,9 @@ from strandline.ports import (
     TrainableFactory,
     TrialRunner,
 )
-from strandline.search.engine import Affordable, EndReason, History, SearchEngine
+from strandline.search.engine import Affordable, EndReason, SearchEngine
+from strandline.search.journal import History
+from strandline.search.ledger import ENDED
 from strandline.search.registry import make_algorithm, make_scheduler
 from strandline.search.space import Candidate, Space
 from strandline.spec.errors import CorruptArtifactError, NotFoundError
@@ -118,23 +120,22 @@ def run_search(
 
 
 def _progress(engine: SearchEngine, spec: SearchSpec, trial: Trial) -> SearchProgress:
-    trials = engine.trials
     return SearchProgress(
         trial=trial,
         best=engine.best(),
-        counts={state: sum(t.state is state for t in trials) for state in TrialState},
+        counts=engine.counts,
         elapsed_seconds=engine.elapsed_seconds,
-        seconds_left=_seconds_left(engine, spec, trials),
+        seconds_left=_seconds_left(engine, spec),
         value_name=spec.objectives[0].metric,
     )
 
 
-def _seconds_left(engine: SearchEngine, spec: SearchSpec, trials: Sequence[Trial]) -> float | None:
+def _seconds_left(engine: SearchEngine, spec: SearchSpec) -> float | None:
     """Return the smaller of the time budget's rest and the trials' at the pace so far."""
     estimates = []
     if spec.budget.time is not None:
         estimates.append(max(0.0, engine.seconds_left))
-    ended = sum(trial.ended_at is not None for trial in trials)
+    ended = sum(engine.counts[state] for state in ENDED)
     if spec.budget.trials is not None and ended:
         pace = engine.elapsed_seconds / ended
         estimates.append(max(0.0, (spec.budget.trials - ended) * pace))

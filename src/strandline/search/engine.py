@@ -9,50 +9,30 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Protocol
 
 from strandline.ports import Assignment, Clock, StepReport
 from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.asha import Scheduler
-from strandline.search.space import Candidate, candidate_key
+from strandline.search.journal import History, Journal
+from strandline.search.ledger import ENDED, Ledger
+from strandline.search.space import Candidate
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
-from strandline.spec.v1alpha1 import Goal, Objective, SearchSpec, parse_duration
+from strandline.spec.v1alpha1 import Goal, SearchSpec, parse_duration
 
 # A worker that dies may have been killed for no fault of its trial; one that dies each
 # time is the trial's fault.
 _CRASHES_FORGIVEN = 2
 # Suggestions looked at before "nothing fits in the time left" is believed.
 _UNAFFORDABLE_SKIPPED = 30
-_ENDED = (TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED)
+# The clock of the whole search is written down this often: a kill loses no more of it.
+_ELAPSED_SECONDS = 1.0
+_NEVER = datetime.min.replace(tzinfo=UTC)
 
 Affordable = Callable[[Candidate, float], bool]
 """Whether a candidate can be tried within so many seconds."""
-
-
-class Journal(Protocol):
-    """Where the engine keeps what it knows; each call is durable when it returns."""
-
-    def record_trial(self, trial: Trial) -> None:
-        """Insert or replace the trial's row."""
-
-    def record_metrics(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
-        """Store the metrics of one step."""
-
-    def save_checkpoint(self, number: int, step: int, data: bytes) -> None:
-        """Keep the newest checkpoint of a trial."""
-
-    def load_checkpoint(self, number: int) -> tuple[int, bytes] | None:
-        """Return (step, data) of the newest checkpoint that verifies."""
-
-    def drop_checkpoint(self, number: int) -> None:
-        """Forget a trial's checkpoints."""
-
-    def record_elapsed(self, seconds: float) -> None:
-        """Keep how long the search has run, over all its runs."""
 
 
 class EndReason(StrEnum):
@@ -69,21 +49,6 @@ class EndReason(StrEnum):
     STOPPED = "Stopped"
 
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """What earlier runs of the search left.
-
-    Attributes:
-        trials: all rows, by number.
-        metrics: by trial number: (step, metrics) of each step.
-        elapsed_seconds: over all earlier runs.
-    """
-
-    trials: Sequence[Trial] = ()
-    metrics: Mapping[int, Sequence[tuple[int, Mapping[str, float]]]] = field(default_factory=dict)
-    elapsed_seconds: float = 0.0
-
-
 class SearchEngine:
     """`ports.TrialSource` for one Search.
 
@@ -92,7 +57,7 @@ class SearchEngine:
         devices: devices that one trial occupies, for the budget in device-hours.
         affordable: leaves out candidates that would not end within the time left.
         stop_requested: the person's wish to stop.
-        on_change: told of every trial whose row changed, with the engine itself.
+        on_change: told of every trial whose row changed.
     """
 
     def __init__(
@@ -122,14 +87,17 @@ class SearchEngine:
         self._affordable = affordable
         self._stop_requested = stop_requested or (lambda: False)
         self._on_change = on_change or (lambda trial: None)
-        self._trials: dict[int, Trial] = {}
+        self._ledger = Ledger(spec.objectives[0])
         self._waiting: list[int] = []
         self._crashes: dict[int, int] = {}
         self._failures_in_a_row = 0
+        self._nothing_new_after: int | None = None
         self._end: EndReason | None = None
         before = history or History()
         self._elapsed_before = before.elapsed_seconds
+        self._elapsed_written = before.elapsed_seconds
         self._started = clock.monotonic()
+        self._working_since: dict[int, float] = {}
         self._restore(before)
 
     # ------------------------------------------------------------ seen from outside
@@ -137,7 +105,12 @@ class SearchEngine:
     @property
     def trials(self) -> Sequence[Trial]:
         """All trials by number."""
-        return [self._trials[number] for number in sorted(self._trials)]
+        return self._ledger.trials
+
+    @property
+    def counts(self) -> Mapping[TrialState, int]:
+        """The number of trials in each state."""
+        return self._ledger.counts
 
     @property
     def end_reason(self) -> EndReason | None:
@@ -157,16 +130,8 @@ class SearchEngine:
         return parse_duration(self._spec.budget.time) / timedelta(seconds=1) - self.elapsed_seconds
 
     def best(self) -> Trial | None:
-        """Return the best completed trial; the furthest one when none was completed.
-
-        The first of equals wins, so that the answer does not depend on timing.
-        """
-        scored = [t for t in self.trials if self._value(t) is not None]
-        completed = [t for t in scored if t.state is TrialState.COMPLETED]
-        if completed:
-            return max(completed, key=lambda t: self._value(t) or 0.0)
-        stepped = [t for t in scored if t.step > 0 and t.state is not TrialState.FAILED]
-        return max(stepped, key=lambda t: (t.step, self._value(t) or 0.0), default=None)
+        """Return the best completed trial; the furthest one when none was completed."""
+        return self._ledger.best()
 
     # ------------------------------------------------------------ ports.TrialSource
 
@@ -175,10 +140,10 @@ class SearchEngine:
         if self._end is not None:
             return None
         if self._waiting:
-            return self._assign(self._trials[self._waiting.pop(0)])
+            return self._assign(self._ledger[self._waiting.pop(0)])
         if not self._may_start():
             return None
-        number = len(self._trials)
+        number = len(self._ledger)
         candidate = self._choose(number)
         if candidate is None:
             return None
@@ -188,51 +153,37 @@ class SearchEngine:
         self._check_end()
         if self._end is not None:
             return True
-        if self._waiting or self._running():
+        if self._waiting or self._ledger.running:
             return False
-        limit = self._spec.budget.trials
-        if limit is not None and len(self._trials) >= limit:
+        if not self._may_start():
             self._end = EndReason.TRIALS
         return self._end is not None
 
     def report(self, report: StepReport) -> bool:
-        trial = self._trials[report.number]
+        self._working_since[report.number] = self._clock.monotonic()
+        trial = self._ledger[report.number]
+        trial = trial.model_copy(update={"seconds": trial.seconds + report.seconds})
         if bad := sorted(n for n, value in report.metrics.items() if not math.isfinite(value)):
-            failure = Failure(
-                kind=FailureKind.NOT_A_NUMBER,
-                message=f"{', '.join(bad)} is not a number after step {report.step}",
-            )
+            message = f"{', '.join(bad)} is not a number after step {report.step}"
+            failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)
             self._end_trial(trial, TrialState.FAILED, failure)
             return False
-        stepped = trial.model_copy(
-            update={
-                "step": report.step,
-                "metrics": dict(report.metrics),
-                "seconds": trial.seconds + report.seconds,
-            }
-        )
-        value = self._value(stepped)
-        if value is None:
-            names = ", ".join(sorted(report.metrics)) or "none"
-            raise InvalidSpecError(
-                f"trials report no {self._objective.metric!r}: the objective must be one of {names}"
-            )
-        # Data first, then what points at it: a row never names a step that is not there.
-        if report.checkpoint is not None and not report.done:
-            self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
+        trial = trial.model_copy(update={"step": report.step, "metrics": dict(report.metrics)})
+        # What a kill leaves between any two of these writes repeats this step, and decides
+        # again: a checkpoint is there only after the decision to go on.
         self._journal.record_metrics(report.number, report.step, report.metrics)
-        self._journal.record_elapsed(self.elapsed_seconds)
-        goes_on = self._scheduler.decide(report.number, report.step, value)
-        if report.done:
-            self._end_trial(stepped, TrialState.COMPLETED)
-        elif not goes_on:
-            self._end_trial(stepped, TrialState.PRUNED)
+        goes_on = self._scheduler.decide(report.number, report.step, self._value(report))
+        if report.done or not goes_on:
+            self._end_trial(trial, TrialState.COMPLETED if report.done else TrialState.PRUNED)
         else:
-            self._record(stepped)
+            if report.checkpoint is not None:
+                self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
+            self._record(trial)
+        self._write_elapsed()
         return not report.done and goes_on
 
     def fail(self, number: int, failure: Failure) -> None:
-        trial = self._trials[number]
+        trial = self._charge(self._ledger[number])
         crashes = self._crashes.get(number, 0) + (failure.kind is FailureKind.CRASH)
         self._crashes[number] = crashes
         if failure.kind is FailureKind.CRASH and crashes <= _CRASHES_FORGIVEN:
@@ -244,95 +195,97 @@ class SearchEngine:
     def should_stop(self) -> bool:
         if self._stop_requested():
             self._end = EndReason.STOPPED
-        elif self.seconds_left <= 0 and self._end is None and self._has_result():
+        late = self.seconds_left <= 0 and self._has_result()
+        if late and self._end is None:
             self._end = EndReason.TIME
-        return self._end in (EndReason.STOPPED, EndReason.TIME)
+        return late or self._end is EndReason.STOPPED
 
     def close(self) -> None:
         """Put trials that were dropped in the middle back to waiting, for a later run."""
-        for trial in self._running():
-            self._record(trial.model_copy(update={"state": TrialState.PENDING}))
+        for trial in self._ledger.running:
+            self._record(self._charge(trial).model_copy(update={"state": TrialState.PENDING}))
         self._journal.record_elapsed(self.elapsed_seconds)
 
     # ------------------------------------------------------------ inside
 
-    @property
-    def _objective(self) -> Objective:
-        return self._spec.objectives[0]
-
-    def _value(self, trial: Trial) -> float | None:
+    def _value(self, report: StepReport) -> float:
         """Return the first objective, turned so that more is better."""
-        value = trial.metrics.get(self._objective.metric)
-        if value is None:
-            return None
-        return value if self._objective.goal is Goal.MAXIMIZE else -value
+        objective = self._spec.objectives[0]
+        if objective.metric not in report.metrics:
+            names = ", ".join(sorted(report.metrics)) or "none"
+            raise InvalidSpecError(
+                f"trials report no {objective.metric!r}: the objective must be one of {names}"
+            )
+        value = report.metrics[objective.metric]
+        return value if objective.goal is Goal.MAXIMIZE else -value
 
     def _restore(self, history: History) -> None:
-        for trial in sorted(history.trials, key=lambda each: each.number):
-            self._trials[trial.number] = trial
+        for trial in sorted(history.trials, key=_order_of_end):
+            self._ledger.put(trial)
             for step, metrics in history.metrics.get(trial.number, ()):
-                value = self._value(trial.model_copy(update={"metrics": dict(metrics)}))
+                value = self._ledger.value(trial.model_copy(update={"metrics": dict(metrics)}))
                 if value is not None and math.isfinite(value):
                     self._scheduler.decide(trial.number, step, value)
-            if trial.state in _ENDED:
+            if trial.state in ENDED:
                 self._observe(trial)
                 self._count_failure(trial)
             else:
                 self._waiting.append(trial.number)
-        # Failures of an earlier run do not end a resumed one before it has begun.
-        self._failures_in_a_row = 0
+        # A kill may have come between the end of a trial and the end of its checkpoint.
+        for number in self._ledger.ended[-self._spec.parallelism :]:
+            self._journal.drop_checkpoint(number)
+        # What ended an earlier run does not end the one that was asked to go on.
+        if self._failures_in_a_row > self._spec.max_failed_trials:
+            self._failures_in_a_row = 0
 
     def _assign(self, trial: Trial) -> Assignment:
         found = self._journal.load_checkpoint(trial.number)
         step, data = found if found is not None else (0, None)
-        self._record(
-            trial.model_copy(
-                update={
-                    "state": TrialState.RUNNING,
-                    "started_at": trial.started_at or self._clock.now(),
-                }
-            )
-        )
+        started = trial.started_at or self._clock.now()
+        self._record(trial.model_copy(update={"state": TrialState.RUNNING, "started_at": started}))
+        self._working_since[trial.number] = self._clock.monotonic()
         return Assignment(trial.number, trial.candidate, step, data)
 
+    def _charge(self, trial: Trial) -> Trial:
+        """Add what the step that was lost took: devices were occupied all the same."""
+        since = self._working_since.pop(trial.number, None)
+        lost = self._clock.monotonic() - since if since is not None else 0.0
+        return trial.model_copy(update={"seconds": trial.seconds + lost})
+
     def _choose(self, number: int) -> Candidate | None:
-        tried = {candidate_key(trial.candidate) for trial in self._trials.values()}
         for candidate in self._defaults:
-            if candidate_key(candidate) not in tried and self._fits(candidate):
+            if not self._ledger.has_tried(candidate) and self._fits(candidate):
                 return candidate
-        skipped: list[Candidate] = [trial.candidate for trial in self._running()]
+        running = [trial.candidate for trial in self._ledger.running]
+        if running and self._nothing_new_after == len(self._ledger.ended):
+            return None  # nothing was learned since the algorithm was asked in vain
+        skipped: list[Candidate] = running
+        reason = EndReason.NOTHING_FITS
         for _ in range(_UNAFFORDABLE_SKIPPED):
             suggested = self._algorithm.suggest(number, skipped)
             if suggested is None:
-                self._end_when_idle(EndReason.EXHAUSTED)
-                return None
+                reason = EndReason.EXHAUSTED
+                break
             if self._fits(suggested):
                 return suggested
             skipped.append(suggested)
-        self._end_when_idle(EndReason.NOTHING_FITS)
+        self._nothing_new_after = len(self._ledger.ended)
+        if not self._ledger.running:
+            self._end = reason
         return None
 
     def _has_result(self) -> bool:
         """Return whether there is anything to show: no budget ends a search before that."""
-        return any(trial.step > 0 for trial in self._trials.values()) or (
-            self._failures_in_a_row > 0
-        )
+        return self._ledger.stepped or self._failures_in_a_row > 0
 
     def _fits(self, candidate: Candidate) -> bool:
         if self._affordable is None or math.isinf(self.seconds_left) or not self._has_result():
             return True
         return self._affordable(candidate, self.seconds_left)
 
-    def _end_when_idle(self, reason: EndReason) -> None:
-        if not self._running():
-            self._end = reason
-
     def _may_start(self) -> bool:
         limit = self._spec.budget.trials
-        return limit is None or len(self._trials) < limit
-
-    def _running(self) -> list[Trial]:
-        return [t for t in self._trials.values() if t.state is TrialState.RUNNING]
+        return limit is None or len(self._ledger) < limit
 
     def _end_trial(self, trial: Trial, state: TrialState, failure: Failure | None = None) -> None:
         ended = trial.model_copy(
@@ -340,11 +293,12 @@ class SearchEngine:
         )
         self._record(ended)
         self._journal.drop_checkpoint(trial.number)
+        self._working_since.pop(trial.number, None)
         self._observe(ended)
         self._count_failure(ended)
 
     def _observe(self, trial: Trial) -> None:
-        value = None if trial.state is TrialState.FAILED else self._value(trial)
+        value = None if trial.state is TrialState.FAILED else self._ledger.value(trial)
         complete = trial.state is TrialState.COMPLETED
         self._algorithm.observe(Observation(trial.number, trial.candidate, value, complete))
 
@@ -354,20 +308,23 @@ class SearchEngine:
 
     def _record(self, trial: Trial) -> None:
         self._journal.record_trial(trial)
-        self._trials[trial.number] = trial
+        self._ledger.put(trial)
         self._on_change(trial)
+
+    def _write_elapsed(self) -> None:
+        if self.elapsed_seconds - self._elapsed_written >= _ELAPSED_SECONDS:
+            self._journal.record_elapsed(self.elapsed_seconds)
+            self._elapsed_written = self.elapsed_seconds
 
     def _check_end(self) -> None:
         """Set the reason to end when one holds; trials that run may still finish."""
-        if self._end is not None:
-            return
-        if self.should_stop():
+        if self.should_stop() or self._end is not None:
             return
         if self._failures_in_a_row > self._spec.max_failed_trials:
             self._end = EndReason.FAILURES
         elif self._goal_reached():
             self._end = EndReason.GOAL
-        elif self._on_plateau():
+        elif self._ledger.ended_since_best >= (self._spec.stop.plateau_trials or math.inf):
             self._end = EndReason.PLATEAU
         elif self._device_hours() >= (self._spec.budget.device_hours or math.inf):
             self._end = EndReason.DEVICE_HOURS
@@ -376,16 +333,14 @@ class SearchEngine:
         goal, best = self._spec.stop.goal, self.best()
         if goal is None or best is None or best.state is not TrialState.COMPLETED:
             return False
-        wanted = goal if self._objective.goal is Goal.MAXIMIZE else -goal
-        return (self._value(best) or -math.inf) >= wanted
-
-    def _on_plateau(self) -> bool:
-        patience, best = self._spec.stop.plateau_trials, self.best()
-        if patience is None or best is None or best.ended_at is None:
-            return False
-        ended = best.ended_at
-        since = [t for t in self._trials.values() if t.ended_at is not None and t.ended_at > ended]
-        return len(since) >= patience
+        value = self._ledger.value(best)
+        wanted = goal if self._spec.objectives[0].goal is Goal.MAXIMIZE else -goal
+        return value is not None and value >= wanted
 
     def _device_hours(self) -> float:
-        return sum(t.seconds for t in self._trials.values()) * self._devices / 3600
+        return self._ledger.seconds * self._devices / 3600
+
+
+def _order_of_end(trial: Trial) -> tuple[bool, datetime, int]:
+    """Order trials as they ended, then those that did not by number."""
+    return (trial.ended_at is None, trial.ended_at or _NEVER, trial.number)
