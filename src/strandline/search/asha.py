@@ -7,6 +7,7 @@ reached it so far. Decisions depend on the recorded values alone, in the order t
 
 from __future__ import annotations
 
+import math
 from typing import Protocol
 
 
@@ -36,7 +37,7 @@ class Asha:
     """
 
     def __init__(self, eta: float = 3.0, grace: int = 1) -> None:
-        if eta <= 1 or grace < 1:
+        if not 1 < eta < math.inf or grace < 1:
             raise ValueError("asha needs eta above 1 and a grace of at least 1 step")
         self._eta = eta
         self._grace = grace
