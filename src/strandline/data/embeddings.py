@@ -8,8 +8,8 @@ on that one CPU. Measured, that is faster than one run at a time on all CPUs (wh
 threads wait for each other after every layer, the longer the busier the machine) and
 than batches (whose feature maps outgrow the cache); decoding overlaps with inference by
 itself, images of different sizes need no padding, and features do not depend on what
-else was in a batch. A few more threads wait for the store, so that a remote one does not
-leave CPUs idle.
+else was in a batch. Other threads read ahead, so that a remote store does not leave CPUs
+idle.
 
 Cache layout: `CACHE/embeddings/<hex digest of the graph>/*.shard` and `lock`. All of it
 may be deleted at any time, also while it is used: what is needed is computed again.
@@ -20,7 +20,6 @@ from __future__ import annotations
 import fcntl
 import re
 import tempfile
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -127,17 +126,18 @@ class _Run:
     def compute(self, todo: Sequence[str]) -> None:
         """Compute and cache the features of `todo`."""
         cpus = usable_cpus()
-        slots = threading.Semaphore(cpus)
         pending: deque[tuple[str, Future[Features]]] = deque()
         buffer = _Buffer(self.shards)
         queue = iter(todo)
         done = self.total - len(todo)
-        executor = ThreadPoolExecutor(2 * cpus + 2, thread_name_prefix="embed")
+        readers = ThreadPoolExecutor(cpus + 2, thread_name_prefix="read")
+        workers = ThreadPoolExecutor(cpus, thread_name_prefix="embed")
         try:
             while True:
                 # The window is long enough to keep all threads busy during an fsync.
                 while len(pending) < 8 * cpus + 16 and (image := next(queue, None)):
-                    pending.append((image, executor.submit(self._features, image, slots)))
+                    data = readers.submit(self.store.get, image)
+                    pending.append((image, workers.submit(self._features, data)))
                 if not pending:
                     break
                 if self.stop():
@@ -150,17 +150,16 @@ class _Run:
                 done += 1
                 self.report(done, self.total)
         finally:
-            executor.shutdown(wait=True, cancel_futures=True)
+            readers.shutdown(wait=True, cancel_futures=True)
+            workers.shutdown(wait=True, cancel_futures=True)
             for image, future in pending:
                 if not future.cancelled() and future.exception() is None:
                     buffer.add(image, future.result())
             buffer.flush()
 
-    def _features(self, image: str, slots: threading.Semaphore) -> Features:
-        data = self.store.get(image)
-        with slots:
-            pixels = decode_image(data).pixels
-            features: Features = self.session.run(None, {"images": pixels[np.newaxis]})[0]
+    def _features(self, data: Future[bytes]) -> Features:
+        pixels = decode_image(data.result()).pixels
+        features: Features = self.session.run(None, {"images": pixels[np.newaxis]})[0]
         if features.shape != (1, self.shards.views, self.shards.dim):
             raise CorruptArtifactError(
                 f"the graph gives features of shape {features.shape[1:]} instead of "
