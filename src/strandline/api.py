@@ -73,7 +73,7 @@ def import_dataset(
         source: folder, zip, CSV, JSONL or Label Studio JSON; path, `file://` or `s3://`.
         root: folder that a table's relative paths start from; looked for if None.
         workers: decoding processes; one a CPU if None.
-        progress: called with (images done, 0: their number is not known beforehand).
+        progress: called with (images done, images in all; 0 where that cannot be told).
 
     Raises:
         InvalidSpecError: a name or option breaks a rule.

@@ -22,6 +22,7 @@ from strandline.data.import_journal import ImportJournal
 from strandline.data.sources.entries import (
     Content,
     Entry,
+    Expected,
     ReadContext,
     Skipped,
     Warned,
@@ -174,6 +175,7 @@ class _ImportRun:
         self._limits = spec.limits
         self._tally = tally
         self._progress = progress
+        self._expected = 0
         name = digest_of(canonical_json(to_document(spec.limits)))
         self._journal_name = name
 
@@ -274,10 +276,13 @@ class _ImportRun:
             self._tally.skipped += 1
         elif isinstance(found, Warned):
             self._tally.warnings.append(found.message)
+        elif isinstance(found, Expected):
+            self._expected = found.count
 
     def _advance(self) -> None:
-        done = len(self._tally.imported) + len(self._tally.refused)
-        self._progress(done, 0)
+        tally = self._tally
+        done = len(tally.imported) + len(tally.refused) + tally.skipped
+        self._progress(done, max(self._expected, done) if self._expected else 0)
 
 
 def _register(name: str, place: ImportPlace, assembly: Assembly, tally: _Tally) -> DatasetVersion:

@@ -16,6 +16,7 @@ from typing import IO
 
 from strandline.data.sources.entries import (
     Entry,
+    Expected,
     Found,
     ReadContext,
     Skipped,
@@ -88,6 +89,7 @@ def read_zip(path: Path, context: ReadContext) -> Iterator[Found]:
         infos = archive.infolist()
         if len(infos) > _MOST_ENTRIES:
             raise UnusableDataError(f"{path.name} has more than {_MOST_ENTRIES:,} entries")
+        yield Expected(sum(not info.is_dir() for info in infos))
         overlapping = _overlapping(infos)
         seen: dict[str, str] = {}
         links: set[str] = set()

@@ -14,6 +14,7 @@ from strandline.spec.records import Refusal, Split
 LONGEST_LABEL = 256
 MOST_LABELS_PER_IMAGE = 1000
 _LONGEST_SOURCE = 300
+_CHUNK_BYTES = 1 << 20
 # Left by operating systems beside people's files: counted, never reported one by one.
 _JUNK_NAMES = {".ds_store", "thumbs.db", "desktop.ini", ".spotlight-v100", ".trashes", "__macosx"}
 IMAGE_SUFFIXES = frozenset(
@@ -65,7 +66,14 @@ class Warned:
     message: str
 
 
-Found = Entry | Refusal | Skipped | Warned
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """About how many images, refusals and skipped files follow: for a progress bar."""
+
+    count: int
+
+
+Found = Entry | Refusal | Skipped | Warned | Expected
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,16 @@ class S3Content:
 
     def read(self, max_bytes: int) -> bytes:
         return self.reader(self.uri, max_bytes)
+
+
+def count_lines(path: Path) -> int:
+    """Return how many lines a text file has, in bounded memory."""
+    lines, last = 0, b"\n"
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            lines += chunk.count(b"\n")
+            last = chunk[-1:]
+    return lines + (last != b"\n")
 
 
 def refuse(source: str, reason: str, code: str) -> Refusal:

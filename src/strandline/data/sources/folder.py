@@ -12,6 +12,7 @@ from pathlib import Path, PurePosixPath
 
 from strandline.data.sources.entries import (
     Entry,
+    Expected,
     FileContent,
     Found,
     ReadContext,
@@ -27,6 +28,7 @@ from strandline.spec.errors import UnusableDataError
 def read_folder(path: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the images below `path`, in the order of their names."""
     root = path.resolve()
+    yield Expected(sum(len(files) for _, _, files in os.walk(root, followlinks=False)))
     for folder, folders, files in os.walk(root, followlinks=False):
         folders.sort()
         for name in sorted([*files, *_links_to_folders(folder, folders)]):

@@ -17,10 +17,12 @@ from typing import Any
 from strandline.data.sources.addresses import AddressBook, address_book
 from strandline.data.sources.entries import (
     Entry,
+    Expected,
     Found,
     ReadContext,
     clean_labels,
     clean_text,
+    count_lines,
     refuse,
 )
 from strandline.data.sources.table import SPLITS
@@ -35,6 +37,7 @@ def read_json_lines(path: Path, context: ReadContext) -> Iterator[Found]:
     """Yield what the lines of the file at `path` name."""
     preview = (_address(_parse(line)) for _, line in islice(_lines(path), _PREVIEWED))
     book = address_book(path, (each for each in preview if each), context)
+    yield Expected(count_lines(path))
     for number, line in _lines(path):
         if line.strip():
             yield _entry(line, f"{path.name}:{number}", book)

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 from strandline.data.sources.addresses import AddressBook, address_book
 from strandline.data.sources.entries import (
     Entry,
+    Expected,
     Found,
     ReadContext,
     clean_labels,
@@ -44,6 +45,7 @@ def read_label_studio(path: Path, context: ReadContext) -> Iterator[Found]:
         raise UnusableDataError(f"{path.name} is no Label Studio export: a list of tasks is meant")
     addresses = [_address(task) for task in tasks[:200] if isinstance(task, dict)]
     book = address_book(path, [each for each in addresses if each], context)
+    yield Expected(len(tasks))
     for number, task in enumerate(tasks, start=1):
         yield _entry(task, f"{path.name}: task {number}", book)
 

@@ -19,11 +19,13 @@ from typing import TextIO
 from strandline.data.sources.addresses import AddressBook, address_book
 from strandline.data.sources.entries import (
     Entry,
+    Expected,
     Found,
     ReadContext,
     Warned,
     clean_labels,
     clean_text,
+    count_lines,
     refuse,
 )
 from strandline.spec.errors import UnusableDataError
@@ -87,6 +89,7 @@ def read_table(path: Path, context: ReadContext) -> Iterator[Found]:
         if unknown:
             names = clean_text(", ".join(unknown))
             yield Warned(f"{path.name}: columns that were ignored: {names}")
+        yield Expected(count_lines(path) - (columns is not None))
         book = address_book(path, _preview(path, encoding, delimiter, columns), context)
         for each in _rows(file, delimiter, columns, path):
             yield _entry(each, book, path) if isinstance(each, _Row) else each
