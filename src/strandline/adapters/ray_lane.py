@@ -40,8 +40,6 @@ class Lane(tune.Trainable):
         self._last_serial = 0
         self._trainable: Trainable | None = None
         self._broken: Failure | None = None
-        me = ray.get_runtime_context().current_actor
-        self._mailbox.register.options(max_task_retries=-1).remote(self._lane, me)
         try:
             self._trainable = given["factory"]()
         except Exception as error:
@@ -100,8 +98,8 @@ class Lane(tune.Trainable):
 class LaneEvents(Protocol):
     """What the driver is told of its lanes."""
 
-    def lane_started(self, lane: int) -> None:
-        """A worker is up and waits for its order."""
+    def lane_started(self, lane: int, worker: Any) -> None:
+        """A worker (its actor handle, if Tune gives it) is up and waits for its order."""
 
     def lane_reported(self, lane: int, result: Mapping[str, Any]) -> None:
         """A lane did what it was ordered to."""
@@ -120,7 +118,8 @@ class Relay(tune.Callback):
         self._events = events
 
     def on_trial_start(self, iteration: int, trials: Any, trial: Any, **info: Any) -> None:
-        self._events.lane_started(trial.config["lane"])
+        worker = getattr(getattr(trial, "temporary_state", None), "ray_actor", None)
+        self._events.lane_started(trial.config["lane"], worker)
 
     def on_trial_result(
         self, iteration: int, trials: Any, trial: Any, result: dict[str, Any], **info: Any

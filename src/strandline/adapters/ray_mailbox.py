@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import Any
 
 from strandline.ports import Assignment
 
@@ -35,15 +34,6 @@ class Mailbox:
 
     def __init__(self) -> None:
         self._queues: dict[int, asyncio.Queue[Order]] = {}
-        self._workers: dict[int, Any] = {}
-
-    async def register(self, lane: int, worker: Any) -> None:
-        """Keep the actor handle of the worker that is `lane` from now on."""
-        self._workers[lane] = worker
-
-    async def workers(self) -> dict[int, Any]:
-        """Return the actor handles by lane."""
-        return self._workers
 
     async def put(self, lane: int, order: Order) -> None:
         """Add an order for `lane`."""

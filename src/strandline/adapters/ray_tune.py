@@ -14,7 +14,7 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,8 @@ from strandline.spec.records import Failure, FailureKind
 # isort: split
 # After ray_session, which sets what Ray reads when it is imported.
 import ray
-from ray.exceptions import RayError
 
 _IDLE_DEATHS_FORGIVEN = 3
-_PATIENCE_SECONDS = 2.0
 
 
 class RayTuneRunner:
@@ -120,6 +118,7 @@ class _Dispatcher:
         self.timeout = timeout
         self._idle: set[int] = set()
         self._busy: dict[int, int] = {}
+        self._workers: dict[int, Any] = {}
         self._since: dict[int, float] = {}
         self._sent: dict[int, Order] = {}
         self._serial = 0
@@ -135,8 +134,9 @@ class _Dispatcher:
         """Return whether the lanes are to end."""
         return self.stopping
 
-    def lane_started(self, lane: int) -> None:
+    def lane_started(self, lane: int, worker: Any) -> None:
         """A worker is up and waits for its order."""
+        self._workers[lane] = worker
         if lane not in self._busy:
             self._idle.add(lane)
 
@@ -191,10 +191,9 @@ class _Dispatcher:
                 self._drop_busy_lanes()
 
     def _drop_busy_lanes(self) -> None:
-        with suppress(RayError):  # then Tune kills them, later
-            workers = ray.get(self.mailbox.workers.remote(), timeout=_PATIENCE_SECONDS)
-            for lane in workers.keys() & self._busy.keys():
-                ray.kill(workers[lane])
+        for lane in self._busy:
+            if self._workers.get(lane) is not None:  # else Tune kills it, later
+                ray.kill(self._workers[lane])
         self._busy.clear()
 
     def _feed(self) -> None:
