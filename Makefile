@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@awk '/^[a-z]/ {on = ($$1 ~ /^uv==/)} on' requirements.lock > $(VENV)/uv.lock
 	@echo "Installing the locked environment into $(VENV) (about 6 GB; minutes on a first run) ..."
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r $(VENV)/uv.lock
-	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip sync --quiet --compile-bytecode --require-hashes requirements.lock
 	@VIRTUAL_ENV=$(VENV) $(BIN)/uv pip install --quiet --no-deps --editable .
 	@touch $@
 
