@@ -204,7 +204,7 @@ class FileStore:
         file.flush()
         if flush:
             os.fsync(file.fileno())
-        _make_folder(target.parent)
+        _make_folder(target.parent, flush=flush)
         if replace:
             temporary.replace(target)
         else:
@@ -244,13 +244,14 @@ def _source(path: Path) -> Iterator[BinaryIO]:
         yield file
 
 
-def _make_folder(folder: Path) -> None:
+def _make_folder(folder: Path, *, flush: bool = True) -> None:
     """Make the folder and those above it, each flushed into the one that holds it."""
     if folder.is_dir():
         return
-    _make_folder(folder.parent)
+    _make_folder(folder.parent, flush=flush)
     folder.mkdir(exist_ok=True)
-    sync_folder(folder.parent)
+    if flush:
+        sync_folder(folder.parent)
 
 
 def _flush_all_below(folder: Path) -> None:

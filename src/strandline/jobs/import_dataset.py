@@ -47,7 +47,18 @@ _BATCHES_AHEAD = 1
 _MOST_WARNINGS = 200
 
 Advance = Callable[[int, int], None]
-Settle = Callable[[Entry, Decoded, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """An entry with its bytes, and what identified them when they were read."""
+
+    entry: Entry
+    identity: str
+    data: bytes
+
+
+Settle = Callable[[_Read, Decoded, str], None]
 """Take note of an image and the digest under which it is safe in the store."""
 
 
@@ -127,10 +138,10 @@ class _Batches:
     def __init__(self, store: ObjectStore, settle: Settle) -> None:
         self._store = store
         self._settle = settle
-        self._open: list[tuple[Entry, Decoded, bytes]] = []
+        self._open: list[tuple[_Read, Decoded]] = []
         self._bytes = 0
         self._sent_at = time.monotonic()
-        self._pending: deque[tuple[list[tuple[Entry, Decoded]], Future[list[str]]]] = deque()
+        self._pending: deque[tuple[list[tuple[_Read, Decoded]], Future[list[str]]]] = deque()
         self._thread = ThreadPoolExecutor(1, "strandline-store")
 
     def __enter__(self) -> _Batches:
@@ -141,27 +152,30 @@ class _Batches:
             self._send()
             self._settle_down_to(0)
 
-    def add(self, entry: Entry, decoded: Decoded, image: bytes) -> None:
+    def add(self, read: _Read, decoded: Decoded) -> None:
         """Take an image over; settle it, sooner or later, once it is safe in the store."""
-        self._open.append((entry, decoded, image))
-        self._bytes += len(image)
+        self._open.append((read, decoded))
+        self._bytes += len(_image_of(read, decoded))
         late = time.monotonic() - self._sent_at > _BATCH_SECONDS
         if late or len(self._open) >= _BATCH_IMAGES or self._bytes >= _BATCH_BYTES:
             self._send()
             self._settle_down_to(_BATCHES_AHEAD)
 
     def _send(self) -> None:
-        images = [image for _, _, image in self._open]
-        found = [(entry, decoded) for entry, decoded, _ in self._open]
-        self._pending.append((found, self._thread.submit(self._store.put_all, images)))
+        images = [_image_of(read, decoded) for read, decoded in self._open]
+        self._pending.append((self._open, self._thread.submit(self._store.put_all, images)))
         self._open, self._bytes = [], 0
         self._sent_at = time.monotonic()
 
     def _settle_down_to(self, count: int) -> None:
         while len(self._pending) > count:
             found, future = self._pending.popleft()
-            for (entry, decoded), image in zip(found, future.result(), strict=True):
-                self._settle(entry, decoded, image)
+            for (read, decoded), image in zip(found, future.result(), strict=True):
+                self._settle(read, decoded, image)
+
+
+def _image_of(read: _Read, decoded: Decoded) -> bytes:
+    return decoded.stored if decoded.stored is not None else read.data
 
 
 class _ImportRun:
@@ -185,24 +199,23 @@ class _ImportRun:
         workers = self._place.workers or usable_cpus()
         with (
             ImportJournal(self._place.journal_dir, self._journal_name) as journal,
-            DecodePool[tuple[Entry, bytes]](workers, limits, self._limits.timeout_seconds) as pool,
+            DecodePool[_Read](workers, limits, self._limits.timeout_seconds) as pool,
             _Batches(self._store, self._settler(journal)) as batches,
         ):
             entries = self._new_entries(found, journal, stop_requested)
-            for (entry, data), outcome in pool.decode_all(entries):
+            for read, outcome in pool.decode_all((read, read.data) for read in entries):
                 if isinstance(outcome, Undecodable):
-                    journal.record_refusal(entry.content.identity, outcome)
-                    self._refuse(entry, outcome)
+                    journal.record_refusal(read.identity, outcome)
+                    self._refuse(read.entry, outcome)
                 else:
-                    image = outcome.stored if outcome.stored is not None else data
-                    batches.add(entry, outcome, image)
+                    batches.add(read, outcome)
 
     def _new_entries(
         self,
         found: Iterator[object],
         journal: ImportJournal,
         stop_requested: Callable[[], bool] | None,
-    ) -> Iterator[tuple[tuple[Entry, bytes], bytes]]:
+    ) -> Iterator[_Read]:
         """Sort out what needs no decoding; yield the rest with its bytes."""
         for each in found:
             if stop_requested is not None and stop_requested():
@@ -221,10 +234,10 @@ class _ImportRun:
             else:
                 self._note(each)
 
-    def _new_entry(
-        self, entry: Entry, journal: ImportJournal
-    ) -> Iterator[tuple[tuple[Entry, bytes], bytes]]:
-        known = journal.lookup(entry.content.identity)
+    def _new_entry(self, entry: Entry, journal: ImportJournal) -> Iterator[_Read]:
+        # Told before reading: bytes that change meanwhile are read again next time.
+        identity = entry.content.identity
+        known = journal.lookup(identity)
         if isinstance(known, Undecodable):
             self._refuse(entry, known)
         elif known is not None and self._store.size(known[0]) is not None:
@@ -232,7 +245,7 @@ class _ImportRun:
         else:
             data = self._read(entry, entry.content)
             if data is not None:
-                yield (entry, data), data
+                yield _Read(entry, identity, data)
 
     def _read(self, entry: Entry, content: Content) -> bytes | None:
         try:
@@ -242,9 +255,9 @@ class _ImportRun:
             return None
 
     def _settler(self, journal: ImportJournal) -> Settle:
-        def settle(entry: Entry, decoded: Decoded, image: str) -> None:
-            journal.record(entry.content.identity, image, decoded)
-            self._accept(entry, image, decoded)
+        def settle(read: _Read, decoded: Decoded, image: str) -> None:
+            journal.record(read.identity, image, decoded)
+            self._accept(read.entry, image, decoded)
 
         return settle
 

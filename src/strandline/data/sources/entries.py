@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import stat
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -121,9 +123,11 @@ class FileContent:
 
     def read(self, max_bytes: int) -> bytes:
         try:
-            if not self.path.is_file():  # a pipe or device would block for ever
-                raise UnusableDataError("not a regular file")
-            with self.path.open("rb") as file:
+            # Opening a pipe would wait for its writer for ever, without O_NONBLOCK.
+            handle = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with open(handle, "rb") as file:  # noqa: PTH123 – a descriptor has no path
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise UnusableDataError("not a regular file")
                 data = file.read(max_bytes + 1)
         except OSError as error:
             raise UnusableDataError(f"cannot be read: {error.strerror or error}") from error

@@ -52,10 +52,11 @@ def _look_at(file: Path, relative: PurePosixPath, root: Path) -> Found:
     shown = str(relative).encode("utf-8", "replace").decode()
     if is_junk(relative.parts):
         return Skipped()
-    if file.is_symlink() and not file.resolve().is_relative_to(root):
-        return refuse(shown, "a symbolic link that leads out of the folder", "OutsideSource")
-    if file.is_dir():
-        return refuse(shown, "a symbolic link to a folder is not followed", "OutsideSource")
+    if file.is_symlink():
+        if not file.resolve().is_relative_to(root):
+            return refuse(shown, "a symbolic link that leads out of the folder", "OutsideSource")
+        if file.is_dir():
+            return refuse(shown, "a symbolic link to a folder is not followed", "OutsideSource")
     refused = refuse_name(shown, relative.suffix.lower())
     if refused is not None:
         return refused
