@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 
 IMPORT_KILLS = 10
 TRAIN_KILLS = 10
+PARALLEL_KILLS = 5
 TRAIN = ("train", "shapes", "--budget", "30m", "--trials", "5", "--preset", "fast", "--search", "s")
 
 
@@ -90,6 +91,27 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shapes")
     write_shapes(folder, each=40)
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_killed_training_in_parallel_ends_with_a_score_inside_the_calm_ones_interval(
+    pictures: Path, tmp_path: Path
+) -> None:
+    words = (*TRAIN, "--parallelism", "2")
+    calm, hit = Home(tmp_path / "calm"), Home(tmp_path / "hit")
+    calm.run("import", "shapes", str(pictures))
+    hit.run("import", "shapes", str(pictures))
+    started = time.monotonic()
+    trained = calm.run(*words)
+    seconds = time.monotonic() - started
+    killed = [hit.kill_after(moment, *words) for moment in moments(PARALLEL_KILLS, seconds)]
+    assert any(killed), "no kill came before the training was over"
+    resumed = hit.run("search", "resume", "s")
+    assert resumed["trials"] == trained["trials"]
+    expected = calm.run("evaluate", "shapes")["metrics"]["precision_at_1"]
+    found = hit.run("evaluate", "shapes")["metrics"]["precision_at_1"]
+    assert expected["low"] <= found["value"] <= expected["high"]
 
 
 @pytest.mark.slow
