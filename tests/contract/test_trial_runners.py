@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from strandline.adapters.ray_session import ray_session
 from strandline.adapters.ray_tune import RayTuneRunner
-from strandline.ports import Resources, TrialRunner
+from strandline.ports import Resources, StepReport, TrialRunner
 from strandline.testing.inline_runner import InlineRunner
 from strandline.testing.scripted_trials import ScriptedSource, ScriptedTrials
 from strandline.testing.trial_runner_contract import TrialRunnerContract, WorkerRunnerContract
@@ -37,3 +40,35 @@ class TestRayTuneRunner(WorkerRunnerContract):
         folder: Path = tmp_path_factory.mktemp("runs")
         with ray_session(None, Resources(), parallelism=2):
             yield RayTuneRunner(folder)
+
+    def test_the_run_survives_the_process_that_carries_orders(self, runner: TrialRunner) -> None:
+        def kill_mailbox(report: StepReport) -> None:
+            if report.step == 2:
+                os.kill(process_called("ray::Mailbox"), signal.SIGKILL)
+
+        source = ScriptedSource([{"steps": 5}, {}], on_report=kill_mailbox)
+        runner.run(source, ScriptedTrials, Resources(), 1)
+        assert source.steps(0) == [1, 2, 3, 4, 5]
+        assert sorted(source.ended) == [0, 1]
+
+
+def process_called(name: str) -> int:
+    """Return the id of the newest process below this one with that name."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            if (entry / "cmdline").read_text().startswith(name) and words[0] != "Z":
+                found.append((int(words[19]), int(entry.name), int(words[1])))
+    children = {pid for pid, parent in parents() if parent == os.getpid()}
+    return max(each for each in found if each[2] in children)[1]
+
+
+def parents() -> Sequence[tuple[int, int]]:
+    """Return (process, its parent) of all processes."""
+    pairs = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
+            pairs.append((int(entry.name), int(words[1])))
+    return pairs

@@ -107,6 +107,11 @@ def fail_to_start() -> Any:
     raise RuntimeError("no weights here")
 
 
+def die_at_start() -> Any:
+    """Be a factory whose process dies, as when a library of it does."""
+    os._exit(4)
+
+
 @dataclass
 class ScriptedSource:
     """A `ports.TrialSource` that hands out `candidates` in order and keeps what it is told.

@@ -21,8 +21,14 @@ from types import MappingProxyType
 import pytest
 
 from strandline.ports import Resources, StepReport, TrialRunner
+from strandline.spec.errors import FailedRunError
 from strandline.spec.records import Failure, FailureKind, Scalar
-from strandline.testing.scripted_trials import ScriptedSource, ScriptedTrials, fail_to_start
+from strandline.testing.scripted_trials import (
+    ScriptedSource,
+    ScriptedTrials,
+    die_at_start,
+    fail_to_start,
+)
 
 Script = Mapping[str, Mapping[str, Scalar]]
 
@@ -177,6 +183,13 @@ class WorkerRunnerContract(TrialRunnerContract):
 
     def test_the_rest_goes_on_after_the_crashes(self, mixed: Mixed) -> None:
         assert mixed.steps("after the crashes") == [1, 2]
+
+    def test_workers_that_die_before_any_trial_end_the_run_with_the_reason(
+        self, runner: TrialRunner
+    ) -> None:
+        source = ScriptedSource([{}] * 3)
+        with pytest.raises(FailedRunError, match="workers die before they get a trial"):
+            runner.run(source, die_at_start, Resources(), self.parallelism)
 
     def test_a_step_is_dropped_once_the_source_says_stop(
         self, runner: TrialRunner, tmp_path: Path
