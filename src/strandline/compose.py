@@ -7,8 +7,10 @@ predicting stay fast and work without the `train` extra.
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -16,10 +18,10 @@ from urllib.parse import unquote, urlsplit
 from strandline.adapters.clock import SystemClock
 from strandline.adapters.sql import open_catalog
 from strandline.adapters.stores import open_store
-from strandline.data.sources.entries import ReadContext
+from strandline.data.sources.entries import ReadContext, RemoteObjects
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.spec.errors import InvalidSpecError, MissingExtraError
-from strandline.spec.settings import Settings, load_settings
+from strandline.spec.settings import S3Settings, Settings, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -62,19 +64,30 @@ class StoreOpener:
 
 
 def read_context(settings: Settings, root: str | None, max_bytes: int) -> ReadContext:
-    """Return what the readers of an import may use; S3 is set up only when it is needed."""
+    """Return what the readers of an import may use."""
+    return ReadContext(root=_folder(root), s3=_Buckets(settings.s3), max_bytes=max_bytes)
 
-    def read_s3(uri: str, most: int) -> bytes:
+
+class _Buckets:
+    """`S3Source`, imported when it is first used: most imports never do."""
+
+    def __init__(self, settings: S3Settings) -> None:
+        self._settings = settings
+
+    @cached_property
+    def _source(self) -> RemoteObjects:
         from strandline.adapters.s3 import S3Source
 
-        return S3Source(settings.s3).read_object(uri, most)
+        return S3Source(self._settings)
 
-    def list_s3(uri: str) -> Iterable[tuple[str, int, str]]:
-        from strandline.adapters.s3 import S3Source
+    def read_object(self, uri: str, max_bytes: int) -> bytes:
+        return self._source.read_object(uri, max_bytes)
 
-        return S3Source(settings.s3).list_objects(uri)
+    def version_of(self, uri: str) -> str:
+        return self._source.version_of(uri)
 
-    return ReadContext(root=_folder(root), read_s3=read_s3, list_s3=list_s3, max_bytes=max_bytes)
+    def list_objects(self, prefix_uri: str) -> Iterator[tuple[str, int, str]]:
+        return self._source.list_objects(prefix_uri)
 
 
 def claim_run(platform: Platform, resource: Resource) -> AbstractContextManager[None]:

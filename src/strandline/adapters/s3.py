@@ -267,15 +267,27 @@ class S3Source:
             UnusableDataError: it is not there, not for us to read, or larger.
             UnavailableError: the server does not answer, or accepts none of our requests.
         """
+        return self._ask(uri, lambda bucket, key: self._read(bucket, key, max_bytes))
+
+    def version_of(self, uri: str) -> str:
+        """Return what changes when the object's bytes do.
+
+        Raises:
+            as `read_object`.
+        """
+        found = self._ask(uri, self._client.stat_object)
+        return f"{found.etag}:{found.size}"
+
+    def _ask(self, uri: str, work: Callable[[str, str], Result]) -> Result:
         bucket, key = _split(uri)
         if not key:
             raise UnusableDataError(f"{uri} names no object")
         try:
-            return attempt(lambda: self._read(bucket, key, max_bytes))
+            return attempt(lambda: work(bucket, key))
         except (*FAILURES, ValueError) as error:
             code = code_of(error)
             if code in _ABSENT:
-                raise UnusableDataError("there is no such object in the bucket") from error
+                raise UnusableDataError(f"there is no such object in bucket {bucket!r}") from error
             if code == "NoSuchBucket" or isinstance(error, ValueError):
                 raise UnusableDataError(f"there is no bucket {bucket!r}") from error
             if code == "AccessDenied":

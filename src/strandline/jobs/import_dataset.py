@@ -20,7 +20,6 @@ from strandline.data.decode_pool import DecodePool
 from strandline.data.decode_worker import Decoded, Undecodable
 from strandline.data.import_journal import ImportJournal
 from strandline.data.sources.entries import (
-    Content,
     Entry,
     Expected,
     ReadContext,
@@ -44,6 +43,7 @@ _BATCH_IMAGES = 128
 _BATCH_BYTES = 32_000_000
 _BATCH_SECONDS = 2.0  # so that a killed import repeats little
 _BATCHES_AHEAD = 1
+_READ_AHEAD = 8
 _MOST_WARNINGS = 200
 
 Advance = Callable[[int, int], None]
@@ -58,6 +58,24 @@ class _Read:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """An entry that an earlier run of this import stored."""
+
+    entry: Entry
+    image: str
+    decoded: Decoded
+
+
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """An entry that cannot be read, or could not be decoded before."""
+
+    entry: Entry
+    why: Undecodable
+
+
+_Looked = _Read | _Known | _Refused
 Settle = Callable[[_Read, Decoded, str], None]
 """Take note of an image and the digest under which it is safe in the store."""
 
@@ -70,7 +88,6 @@ class _Tally:
     refused: list[Refusal] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     skipped: int = 0
-    seen: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +191,24 @@ class _Batches:
                 self._settle(read, decoded, image)
 
 
+def _ahead(entries: Iterator[Entry], look_up: Callable[[Entry], _Looked]) -> Iterator[_Looked]:
+    """Look entries up, in order: remote ones several at a time, local ones one by one."""
+    pending: deque[Future[_Looked]] = deque()
+    threads = ThreadPoolExecutor(_READ_AHEAD, "strandline-read")
+    try:
+        for entry in entries:
+            while pending and (not entry.content.is_remote or len(pending) >= _READ_AHEAD):
+                yield pending.popleft().result()
+            if entry.content.is_remote:
+                pending.append(threads.submit(look_up, entry))
+            else:
+                yield look_up(entry)
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        threads.shutdown(cancel_futures=True)
+
+
 def _image_of(read: _Read, decoded: Decoded) -> bytes:
     return decoded.stored if decoded.stored is not None else read.data
 
@@ -217,42 +252,49 @@ class _ImportRun:
         stop_requested: Callable[[], bool] | None,
     ) -> Iterator[_Read]:
         """Sort out what needs no decoding; yield the rest with its bytes."""
+        entries = self._entries(found, stop_requested)
+        for looked in _ahead(entries, lambda entry: self._look_up(entry, journal)):
+            if isinstance(looked, _Read):
+                yield looked
+            elif isinstance(looked, _Known):
+                self._accept(looked.entry, looked.image, looked.decoded)
+            else:
+                self._refuse(looked.entry, looked.why)
+
+    def _entries(
+        self, found: Iterator[object], stop_requested: Callable[[], bool] | None
+    ) -> Iterator[Entry]:
+        seen = 0
         for each in found:
             if stop_requested is not None and stop_requested():
                 raise InterruptedRunError(
                     f"stopped after {len(self._tally.imported)} images; the same import goes on "
                     "from there"
                 )
-            if isinstance(each, Entry):
-                if self._tally.seen >= self._limits.max_items:
-                    raise UnusableDataError(
-                        f"the source has more than {self._limits.max_items:,} images: raise "
-                        "limits.maxItems"
-                    )
-                self._tally.seen += 1
-                yield from self._new_entry(each, journal)
-            else:
+            if not isinstance(each, Entry):
                 self._note(each)
+                continue
+            seen += 1
+            if seen > self._limits.max_items:
+                raise UnusableDataError(
+                    f"the source has more than {self._limits.max_items:,} images: raise "
+                    "limits.maxItems"
+                )
+            yield each
 
-    def _new_entry(self, entry: Entry, journal: ImportJournal) -> Iterator[_Read]:
-        # Told before reading: bytes that change meanwhile are read again next time.
-        identity = entry.content.identity
-        known = journal.lookup(identity)
-        if isinstance(known, Undecodable):
-            self._refuse(entry, known)
-        elif known is not None and self._store.size(known[0]) is not None:
-            self._accept(entry, *known)
-        else:
-            data = self._read(entry, entry.content)
-            if data is not None:
-                yield _Read(entry, identity, data)
-
-    def _read(self, entry: Entry, content: Content) -> bytes | None:
+    def _look_up(self, entry: Entry, journal: ImportJournal) -> _Looked:
+        """Find the entry in the journal, or read it."""
         try:
-            return content.read(self._limits.max_bytes)
+            # Told before reading: bytes that change meanwhile are read again next time.
+            identity = entry.content.identity
+            known = journal.lookup(identity)
+            if isinstance(known, Undecodable):
+                return _Refused(entry, known)
+            if known is not None and self._store.size(known[0]) is not None:
+                return _Known(entry, *known)
+            return _Read(entry, identity, entry.content.read(self._limits.max_bytes))
         except (UnusableDataError, NotFoundError) as error:
-            self._refuse(entry, Undecodable(str(error), "Unreadable"))
-            return None
+            return _Refused(entry, Undecodable(str(error), "Unreadable"))
 
     def _settler(self, journal: ImportJournal) -> Settle:
         def settle(read: _Read, decoded: Decoded, image: str) -> None:

@@ -63,9 +63,9 @@ class AddressBook:
     def _object(self, address: str) -> Content:
         if address.lower().startswith("gs://"):
             raise UnusableDataError("gs:// is not supported: copy the bucket to S3 or to disk")
-        if self.context.read_s3 is None:
+        if self.context.s3 is None:
             raise UnusableDataError("s3:// is not set up: set STRANDLINE_S3_ENDPOINT and the keys")
-        return S3Content(address, "", self.context.read_s3)
+        return S3Content(address, self.context.s3)
 
 
 def address_book(table: Path, addresses: Iterable[str], context: ReadContext) -> AddressBook:

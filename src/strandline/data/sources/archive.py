@@ -47,6 +47,10 @@ class ZipContent:
     info: zipfile.ZipInfo
 
     @property
+    def is_remote(self) -> bool:
+        return False
+
+    @property
     def identity(self) -> str:
         info = self.info
         place = f"{self.archive.filename}:{info.header_offset}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -29,8 +29,16 @@ class Content(Protocol):
     """The bytes of one image, not read yet."""
 
     @property
+    def is_remote(self) -> bool:
+        """Return whether reading mostly waits, so that several are worth reading at once."""
+
+    @property
     def identity(self) -> str:
-        """Name bytes that have not changed since: for the import's journal."""
+        """Name bytes that have not changed since: for the import's journal.
+
+        Raises:
+            UnusableDataError: there is nothing to read.
+        """
 
     def read(self, max_bytes: int) -> bytes:
         """Return the bytes; more than `max_bytes` are never held.
@@ -78,20 +86,41 @@ class Expected:
 Found = Entry | Refusal | Skipped | Warned | Expected
 
 
+class RemoteObjects(Protocol):
+    """Objects in buckets, by their address `s3://bucket/key`."""
+
+    def read_object(self, uri: str, max_bytes: int) -> bytes:
+        """Return the object's bytes; more than `max_bytes` are never held.
+
+        Raises:
+            UnusableDataError: it is not there, not for us to read, or larger.
+            UnavailableError: the server does not answer.
+        """
+
+    def version_of(self, uri: str) -> str:
+        """Return what changes when the object's bytes do. Raises as `read_object`."""
+
+    def list_objects(self, prefix_uri: str) -> Iterator[tuple[str, int, str]]:
+        """Yield (uri, bytes, version) of the objects whose address starts so.
+
+        Raises:
+            NotFoundError: there is no such bucket.
+            UnavailableError: the server does not answer.
+        """
+
+
 @dataclass(frozen=True, slots=True)
 class ReadContext:
     """What readers may use.
 
     Attributes:
         root: folder that relative paths of a table start from; None: look for it.
-        read_s3: (uri, max_bytes) -> bytes of an `s3://` object; None: S3 is not set up.
-        list_s3: prefix uri -> (uri, size, etag) of the objects below.
+        s3: what reads `s3://` addresses; None: it is not set up.
         max_bytes: of one image.
     """
 
     root: Path | None = None
-    read_s3: Callable[[str, int], bytes] | None = None
-    list_s3: Callable[[str], Iterable[tuple[str, int, str]]] | None = None
+    s3: RemoteObjects | None = None
     max_bytes: int = 50_000_000
 
 
@@ -112,6 +141,10 @@ class FileContent:
     """A file on this machine."""
 
     path: Path
+
+    @property
+    def is_remote(self) -> bool:
+        return False
 
     @property
     def identity(self) -> str:
@@ -138,18 +171,23 @@ class FileContent:
 
 @dataclass(frozen=True, slots=True)
 class S3Content:
-    """An object in an S3 store."""
+    """An object in an S3 store; its version is asked for where no listing told it."""
 
     uri: str
-    version: str
-    reader: Callable[[str, int], bytes]
+    objects: RemoteObjects
+    version: str | None = None
+
+    @property
+    def is_remote(self) -> bool:
+        return True
 
     @property
     def identity(self) -> str:
-        return f"s3:{self.uri}:{self.version}"
+        version = self.objects.version_of(self.uri) if self.version is None else self.version
+        return f"s3:{self.uri}:{version}"
 
     def read(self, max_bytes: int) -> bytes:
-        return self.reader(self.uri, max_bytes)
+        return self.objects.read_object(self.uri, max_bytes)
 
 
 def count_lines(path: Path) -> int:

@@ -91,17 +91,17 @@ def _local_path(uri: str) -> Path:
 
 def _read_bucket(uri: str, context: ReadContext) -> Iterator[Found]:
     """Read a prefix of a bucket as class folders."""
-    if context.list_s3 is None or context.read_s3 is None:
+    if context.s3 is None:
         raise UnusableDataError("s3:// is not set up: set STRANDLINE_S3_ENDPOINT and the keys")
     prefix = uri.rstrip("/") + "/"
-    for address, _, version in context.list_s3(prefix):
+    for address, _, version in context.s3.list_objects(prefix):
         relative = PurePosixPath(address.removeprefix(prefix))
         if is_junk(relative.parts):
             yield Skipped()
             continue
         refused = refuse_name(str(relative), relative.suffix.lower())
         try:
-            content = S3Content(address, version, context.read_s3)
+            content = S3Content(address, context.s3, version)
             yield refused or Entry(str(relative), content, class_of(relative))
         except UnusableDataError as error:
             yield refuse(str(relative), str(error), "BadLabel")
