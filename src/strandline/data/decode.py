@@ -166,6 +166,8 @@ def _open(data: bytes, media_type: str) -> Image.Image:
         return _CLASSES[media_type](stream)  # type: ignore[call-arg]
     except Exception as error:
         # A header from outside can make a plugin raise nearly anything.
+        if media_type == "image/png":
+            check_png(data)  # knows better where the end is missing
         raise _damage(error) from error
 
 

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from strandline.data.decode import DecodeLimits, decode_image
-from strandline.data.fingerprints import fingerprint
+from strandline.data.decode import MEDIA_TYPES, DecodeLimits, decode_image, media_type_of
+from strandline.data.fingerprints import FINGERPRINT_BYTES, fingerprint
 from strandline.data.trimming import without_tail
 from strandline.spec.errors import UnusableDataError
 
@@ -30,6 +30,7 @@ from strandline.spec.errors import UnusableDataError
 _BYTES_PER_PIXEL = 16
 _SPARE_BYTES = 256 * 1024 * 1024
 _LONGEST_ANSWER = 64 * 1024
+_MOST_NOTES = 10
 READY = b"ready"
 
 
@@ -111,16 +112,39 @@ def read_outcome(connection: Connection, limits: DecodeLimits) -> Outcome:
         answer = json.loads(connection.recv_bytes(_LONGEST_ANSWER))
         if "reason" in answer:
             return Undecodable(str(answer["reason"]), str(answer["code"]))
-        return Decoded(
-            width=int(answer["width"]),
-            height=int(answer["height"]),
-            media_type=str(answer["media_type"]),
-            notes=tuple(str(note) for note in answer["notes"]),
-            fingerprint=base64.b64decode(answer["fingerprint"]),
-            stored=connection.recv_bytes(largest) if answer["changed"] else None,
+        stored = connection.recv_bytes(largest) if answer["changed"] else None
+        return _checked(
+            Decoded(
+                width=int(answer["width"]),
+                height=int(answer["height"]),
+                media_type=str(answer["media_type"]),
+                notes=tuple(str(note) for note in answer["notes"]),
+                fingerprint=base64.b64decode(answer["fingerprint"], validate=True),
+                stored=stored,
+            ),
+            limits,
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ArithmeticError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise OSError(f"the decoding process answers nonsense: {error}") from error
+
+
+def _checked(found: Decoded, limits: DecodeLimits) -> Decoded:
+    """Pass on what an honest worker could have found; raise ValueError for the rest.
+
+    The media type is what browsers are told later, so it must be none but an image's; and
+    whoever decodes again relies on the bytes to store being what they are said to be.
+    """
+    if found.width < 1 or found.height < 1 or found.width * found.height > limits.max_pixels:
+        raise ValueError("an impossible size")
+    if found.media_type not in MEDIA_TYPES:
+        raise ValueError("not the media type of an image")
+    if found.stored is not None and media_type_of(found.stored) != found.media_type:
+        raise ValueError("the bytes to store are of another type")
+    if len(found.fingerprint) != FINGERPRINT_BYTES:
+        raise ValueError("not a fingerprint")
+    if len(found.notes) > _MOST_NOTES or not all(note.isprintable() for note in found.notes):
+        raise ValueError("not notes")
+    return found
 
 
 def main(arguments: list[str]) -> None:
