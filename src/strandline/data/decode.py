@@ -41,6 +41,7 @@ _CLASSES: dict[str, type[Image.Image]] = {
     "image/bmp": BmpImageFile,
     "image/tiff": TiffImageFile,
 }
+MEDIA_TYPES = frozenset(_CLASSES)
 _SIGNATURES = (
     (b"\xff\xd8\xff", "image/jpeg"),
     (b"\x89PNG\r\n\x1a\n", "image/png"),
