@@ -131,3 +131,41 @@ def test_training_on_nothing_says_what_to_do(tmp_path: Path) -> None:
     assert done.returncode == 4
     assert "nothing" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_an_applied_search_is_run_in_the_background_and_waited_for(
+    digits: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    documents = f"""
+apiVersion: strandline.dev/v1alpha1
+kind: Dataset
+metadata: {{name: numbers}}
+spec:
+  source: {{uri: {digits}}}
+---
+apiVersion: strandline.dev/v1alpha1
+kind: Search
+metadata: {{name: quick}}
+spec:
+  dataset: {{name: numbers}}
+  space: {{preset: transfer, effort: fast}}
+  budget: {{trials: 1}}
+  model: {{name: numbers}}
+"""
+    path = tmp_path / "both.yaml"
+    path.write_text(documents)
+    applied = strandline(home, "apply", "-f", str(path), "-o", "name")
+    assert applied.returncode == 0, applied.stderr
+    assert applied.stdout.split() == ["dataset/numbers", "search/quick"]
+    waited = strandline(home, "wait", "search/quick", "--for=condition=Complete", "--timeout=10m")
+    assert waited.returncode == 0, strandline(home, "logs", "search/quick").stdout + waited.stderr
+    status = as_json(home, "get", "search", "quick")["status"]
+    assert status["model"] == "numbers"
+    assert status["trials"]["completed"] == 1
+    assert as_json(home, "get", "model", "numbers")["status"]["versions"] == 1
+    image = str(next((digits / "3").iterdir()))
+    (predicted,) = as_json(home, "predict", "numbers", image)
+    assert predicted["error"] is None
+    deleted = strandline(home, "delete", "-f", str(path))
+    assert deleted.returncode == 0, deleted.stderr
