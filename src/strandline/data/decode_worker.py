@@ -31,6 +31,7 @@ _BYTES_PER_PIXEL = 16
 _SPARE_BYTES = 256 * 1024 * 1024
 _LONGEST_ANSWER = 64 * 1024
 _MOST_NOTES = 10
+_IMAGE_AT_FAULT = "Undecodable"
 READY = b"ready"
 
 
@@ -57,6 +58,14 @@ class Undecodable:
     reason: str
     code: str
 
+    @property
+    def is_final(self) -> bool:
+        """Return whether the image itself is at fault, so that it need not be tried again.
+
+        A crash, a lack of memory or of time may be the machine's that day.
+        """
+        return self.code == _IMAGE_AT_FAULT
+
 
 Outcome = Decoded | Undecodable
 
@@ -75,7 +84,7 @@ def examine_image(data: bytes, limits: DecodeLimits) -> Outcome:
             stored=stored,
         )
     except UnusableDataError as error:
-        return Undecodable(str(error), "Undecodable")
+        return Undecodable(str(error), _IMAGE_AT_FAULT)
     except MemoryError:
         return Undecodable("the image needs more memory than a worker has", "OutOfMemory")
     except Exception as error:  # whatever it is, it costs this image only

@@ -2,7 +2,7 @@
 
 One JSON line an image, appended after the image is safe in the store and flushed to the
 disk in batches; a line cut off by a crash is ignored. Lines are keyed by the content's
-identity (path, size and time of change; archive entry and checksum; S3 version), so an
+identity (path, size and times of change; archive entry and checksum; S3 version), so an
 image that changed since is decoded again.
 """
 
@@ -49,18 +49,10 @@ class ImportJournal:
     def lookup(self, identity: str) -> tuple[str, Decoded] | Undecodable | None:
         """Return (image digest, what was found), or the refusal, or None: not done yet."""
         line = self._known.get(identity)
-        if line is None:
-            return None
-        if "reason" in line:
-            return Undecodable(line["reason"], line["code"])
-        found = Decoded(
-            width=line["width"],
-            height=line["height"],
-            media_type=line["media_type"],
-            notes=tuple(line["notes"]),
-            fingerprint=base64.b64decode(line["fingerprint"]),
-        )
-        return line["image"], found
+        try:
+            return None if line is None else _outcome(line)
+        except (KeyError, TypeError, ValueError):
+            return None  # a damaged line: done again
 
     def record(self, identity: str, image: str, found: Decoded) -> None:
         """Note an image that is safe in the store."""
@@ -77,7 +69,7 @@ class ImportJournal:
         )
 
     def record_refusal(self, identity: str, refused: Undecodable) -> None:
-        """Note an image that was refused, so that it is not tried again."""
+        """Note an image that is refused for good, so that it is not tried again."""
         self._append({"id": identity, "reason": refused.reason, "code": refused.code})
 
     def flush(self) -> None:
@@ -117,6 +109,19 @@ class ImportJournal:
         file = self._path.open("w", encoding="utf-8")
         file.write(json.dumps(self._header) + "\n")
         return file
+
+
+def _outcome(line: dict[str, Any]) -> tuple[str, Decoded] | Undecodable:
+    if "reason" in line:
+        return Undecodable(str(line["reason"]), str(line["code"]))
+    found = Decoded(
+        width=line["width"],
+        height=line["height"],
+        media_type=line["media_type"],
+        notes=tuple(line["notes"]),
+        fingerprint=base64.b64decode(line["fingerprint"]),
+    )
+    return str(line["image"]), found
 
 
 def _parse(text: str) -> dict[str, Any] | None:

@@ -240,7 +240,8 @@ class _ImportRun:
             entries = self._new_entries(found, journal, stop_requested)
             for read, outcome in pool.decode_all((read, read.data) for read in entries):
                 if isinstance(outcome, Undecodable):
-                    journal.record_refusal(read.identity, outcome)
+                    if outcome.is_final:
+                        journal.record_refusal(read.identity, outcome)
                     self._refuse(read.entry, outcome)
                 else:
                     batches.add(read, outcome)

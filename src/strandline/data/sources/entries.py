@@ -152,7 +152,10 @@ class FileContent:
             found = self.path.stat()
         except OSError:
             return f"file:{self.path}:gone"
-        return f"file:{self.path}:{found.st_size}:{found.st_mtime_ns}"
+        # Many archives set one time of modification for all their files; that of the change
+        # of status cannot be set, and tells that a file was put in another's place.
+        times = f"{found.st_mtime_ns}:{found.st_ctime_ns}"
+        return f"file:{self.path}:{found.st_size}:{times}"
 
     def read(self, max_bytes: int) -> bytes:
         try:
