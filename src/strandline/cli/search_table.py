@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _ROWS = 12
 _LINE_INTERVAL_SECONDS = 2.0
+_STEP_INTERVAL_SECONDS = 10.0
 _LONGEST_CANDIDATE = 60
 _LONGEST_FAILURE = 60
 _HEADINGS = ("#", "STATE", "CANDIDATE", "STEP", "VALUE", "SECONDS", "WHY")
@@ -50,7 +51,7 @@ class SparseLines:
     def __init__(self, out: TextIO, monotonic: Callable[[], float]) -> None:
         self._out = out
         self._monotonic = monotonic
-        self._last = -_LINE_INTERVAL_SECONDS
+        self._last = self._stepped = -_LINE_INTERVAL_SECONDS
         self._best: int | None = None
         self._stage = ""
 
@@ -58,8 +59,11 @@ class SparseLines:
         """Print what is worth a line."""
         if progress.stage != self._stage:
             self._stage = progress.stage
+            self._stepped = self._monotonic()
             self._say(f"{progress.stage} ({spell_seconds(progress.elapsed_seconds)} so far)")
         trial = progress.trial
+        if trial is None and progress.total:
+            self._say_step(progress)
         if trial is None or trial.ended_at is None:
             return
         new_best = progress.best is not None and progress.best.number != self._best
@@ -70,6 +74,12 @@ class SparseLines:
         self._last = now
         self._best = progress.best.number if progress.best else None
         self._say(f"{describe_trial(trial, progress.value_name)} – {describe_search(progress)}")
+
+    def _say_step(self, progress: SearchProgress) -> None:
+        now = self._monotonic()
+        if now - self._stepped >= _STEP_INTERVAL_SECONDS:
+            self._stepped = now
+            self._say(stage_text(progress))
 
     def _say(self, line: str) -> None:
         print(printable(line), file=self._out, flush=True)
@@ -117,6 +127,12 @@ def trial_cells(trial: Trial, value_name: str) -> tuple[str, ...]:
         f"{trial.seconds:.1f}",
         _failure_text(trial),
     )
+
+
+def stage_text(progress: SearchProgress) -> str:
+    """Say what is going on, and how far it is where that is counted."""
+    counted = f" {progress.done}/{progress.total}" if progress.total else ""
+    return progress.stage + counted
 
 
 def describe_trial(trial: Trial, value_name: str) -> str:
@@ -196,7 +212,7 @@ def render(recent: RecentTrials) -> RenderableType:
         return Text("starting …")
     progress = recent.progress
     state = describe_search(progress, since=time.monotonic() - recent.told_at)
-    header = [Text(printable(f"{progress.stage}: {state}"))]
+    header = [Text(printable(f"{stage_text(progress)}: {state}"))]
     if progress.best is not None:
         header.append(Text(printable(f"best: {shorten_candidate(progress.best.candidate)}")))
     table = Table(box=None, pad_edge=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 _GOLDEN_IMAGES = 4
 _HEADLINES = ("precision_at_1", "auc_pr", "auc_roc", "log_loss", "ece", "mean_average_precision")
+
+
+Progress = Callable[[int, int], None]
+Stage = Callable[[str, int, int], None]
+"""Called with (what is going on, steps done, steps in all); 0 where steps are not counted."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,7 +86,7 @@ def build_model(
     store: ObjectStore,
     catalog: Catalog,
     clock: Clock,
-    stage: Callable[[str], None],
+    stage: Stage,
 ) -> Built:
     """Refit, calibrate, evaluate and register the best trial of a search.
 
@@ -89,23 +95,22 @@ def build_model(
     """
     assert outcome.best is not None, "there is nothing to build from"
     candidate = outcome.best.candidate
-    stage("refitting")
-    judged = _judge(evidence, candidate, target)
-    stage("evaluating")
-    scorecard = _evaluate(evidence, candidate, judged)
-    stage("packing")
+    judged = _judge(evidence, candidate, target, partial(stage, "refitting"))
+    scorecard = _evaluate(evidence, candidate, judged, partial(stage, "evaluating"))
+    stage("packing", 0, 0)
     contents = _contents(resource, target, evidence, outcome, judged, scorecard, store)
     version = _register(target.name, contents, evidence, resource, store, catalog, clock)
     return Built(version, scorecard)
 
 
-def _judge(evidence: Evidence, candidate: Any, target: ModelTarget) -> _Judged:
+def _judge(evidence: Evidence, candidate: Any, target: ModelTarget, progress: Progress) -> _Judged:
     from strandline.learn.abstain import choose_threshold
     from strandline.learn.calibrate import fit_calibration
     from strandline.learn.refit import refit
 
     task = evidence.version.task
-    refitted = refit(evidence.data, candidate)
+    progress(0, 0)
+    refitted = refit(evidence.data, candidate, progress)
     clusters = {item.image: cluster_of(item) for item in evidence.items}
     groups = [clusters[image] for image in refitted.out_of_fold_images]
     logits, truth = refitted.out_of_fold_logits, refitted.out_of_fold_targets
@@ -116,17 +121,18 @@ def _judge(evidence: Evidence, candidate: Any, target: ModelTarget) -> _Judged:
     return _Judged(refitted, calibration, abstention)
 
 
-def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged) -> Scorecard:
+def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged, progress: Progress) -> Scorecard:
     from strandline.learn.evaluate import evaluate_scores
     from strandline.learn.refit import score_images
     from strandline.learn.transfer_data import read_targets
 
+    progress(0, 0)
     version, refitted = evidence.version, judged.refitted
     notes = [*evidence.notes, *refitted.notes]
     items = evidence.part(Split.TEST)
     if items:
         images = [item.image for item in items]
-        logits: NDArray[Any] = score_images(evidence.data, refitted, images)
+        logits: NDArray[Any] = score_images(evidence.data, refitted, images, progress)
         truth = read_targets(items, version.task, version.labels)
     else:
         notes.append("No test split: these numbers are cross-validated on the training images.")

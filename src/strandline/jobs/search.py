@@ -41,6 +41,7 @@ class SearchProgress:
         seconds_left: estimate until the budget is spent; None when it cannot be told.
         value_name: the first objective.
         stage: what is going on now.
+        done, total: steps of the stage; 0 where they are not counted.
     """
 
     trial: Trial | None
@@ -50,6 +51,8 @@ class SearchProgress:
     seconds_left: float | None
     value_name: str
     stage: str = "searching"
+    done: int = 0
+    total: int = 0
 
 
 @dataclass(frozen=True, slots=True)

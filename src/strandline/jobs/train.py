@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from strandline.jobs.build_model import Built, Evidence, build_model
+from strandline.jobs.build_model import Built, Evidence, Stage, build_model
 from strandline.jobs.examined import check_learnable
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
@@ -82,7 +82,7 @@ def train(
     assert outcome.best is not None, "checked: there is a best trial"
     built: Built | None = None
     if spec.model is not None:
-        stage = _stage_reporter(outcome, spec, progress)
+        stage = _stage_reporter(outcome, spec, place.clock, progress)
         built = build_model(
             resource, spec.model, evidence, outcome, place.store, place.catalog, place.clock, stage
         )
@@ -201,23 +201,27 @@ def _check_outcome(name: str, outcome: SearchOutcome) -> None:
 
 
 def _stage_reporter(
-    outcome: SearchOutcome, spec: SearchSpec, progress: Show | None
-) -> Callable[[str], None]:
+    outcome: SearchOutcome, spec: SearchSpec, clock: Clock, progress: Show | None
+) -> Stage:
     counts: Mapping[TrialState, int] = {
         state: sum(trial.state is state for trial in outcome.trials) for state in TrialState
     }
 
-    def report(stage: str) -> None:
+    started = clock.monotonic()
+
+    def report(stage: str, done: int, total: int) -> None:
         if progress is not None:
             progress(
                 SearchProgress(
                     trial=None,
                     best=outcome.best,
                     counts=counts,
-                    elapsed_seconds=outcome.elapsed_seconds,
+                    elapsed_seconds=outcome.elapsed_seconds + clock.monotonic() - started,
                     seconds_left=None,
                     value_name=spec.objectives[0].metric,
                     stage=stage,
+                    done=done,
+                    total=total,
                 )
             )
 

@@ -34,10 +34,12 @@ class FeatureLoader:
     Attributes:
         open_store: returns the store that holds the images; must pickle.
         cache_dir: recomputable things.
+        progress: called with (images done, images in all) while features are computed.
     """
 
     open_store: Callable[[], ObjectStore]
     cache_dir: Path
+    progress: Callable[[int, int], None] | None = None
 
     def load_means(
         self, images: Sequence[str], parts: Sequence[FeaturePart], rows: Rows | None = None
@@ -108,6 +110,7 @@ class FeatureLoader:
             source.dim,
             self.cache_dir,
             source.views,
+            self.progress,
         )
 
 

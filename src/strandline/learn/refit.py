@@ -9,7 +9,7 @@ checked against the numpy path before anybody relies on it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -110,13 +110,19 @@ def fit_and_score(
     return model.score(data.loader, images, np.arange(len(images)))
 
 
-def score_images(data: TransferData, refitted: Refitted, images: Sequence[str]) -> Floats:
+def score_images(
+    data: TransferData,
+    refitted: Refitted,
+    images: Sequence[str],
+    progress: Callable[[int, int], None] | None = None,
+) -> Floats:
     """Return logits of `images`, float32 [n, labels], from cached or new embeddings.
 
     The same numbers as the graph's within rounding, and much sooner for images whose
     embeddings are there.
     """
-    return refitted.model.score(data.loader, images, np.arange(len(images)))
+    loader = replace(data.loader, progress=progress)
+    return refitted.model.score(loader, images, np.arange(len(images)))
 
 
 def merge_graph(model: FittedModel, data: TransferData) -> ModelProto:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -88,6 +89,18 @@ def test_each_stage_is_announced_once() -> None:
         (2.0, progress(None, stage="evaluating")),
     )
     assert [line.split()[0] for line in lines] == ["refitting", "evaluating"]
+
+
+def test_a_long_stage_tells_every_ten_seconds_how_far_it_is() -> None:
+    steps = [
+        (float(moment), replace(progress(None, stage="evaluating"), done=moment, total=40))
+        for moment in range(25)
+    ]
+    assert lines_of(*steps) == [
+        "evaluating (1m15s so far)",
+        "evaluating 10/40",
+        "evaluating 20/40",
+    ]
 
 
 def test_control_characters_are_shown_not_obeyed() -> None:
