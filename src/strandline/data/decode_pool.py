@@ -153,7 +153,7 @@ class DecodePool(Generic[Key]):
             else:
                 worker.process.take_ready()
                 worker.ready = True
-                self._failed_starts = 0
+            self._failed_starts = 0  # counted in a row, while nothing else goes on either
         except (EOFError, OSError):
             self._bury(worker)
 
