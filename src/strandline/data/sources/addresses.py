@@ -6,6 +6,7 @@ folder the table belongs to, and nothing but files and `s3://` is ever opened.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,9 @@ class AddressBook:
         return self._file(Path(address))
 
     def _file(self, path: Path) -> Content:
-        found = (self.base / path).resolve()
+        found = _find(self.base, path)
+        if found is None:
+            raise UnusableDataError(f"there is no such file in {self.base}")
         if not found.is_relative_to(self.base.resolve()):
             raise UnusableDataError(
                 f"the path leads out of {self.base}: move the image there, or name the common "
@@ -79,7 +82,8 @@ def address_book(table: Path, addresses: Iterable[str], context: ReadContext) ->
         return AddressBook(context.root.resolve(), context)
     home = table.resolve().parent
     named = [home / table.stem, *(home / name for name in _USUAL_FOLDERS)]
-    beside = sorted(path for path in home.iterdir() if path.is_dir() and not path.is_symlink())
+    with os.scandir(home) as found:  # a folder may hold a million images beside the table
+        beside = sorted(Path(each.path) for each in found if each.is_dir(follow_symlinks=False))
     folders = [home, *(path.resolve() for path in [*named, *beside] if path.is_dir())]
     looked_at = [each for each, _ in zip(addresses, range(_LOOKED_AT), strict=False)]
     return AddressBook(max(folders, key=lambda folder: _hits(folder, looked_at)), context)
@@ -90,8 +94,15 @@ def _hits(folder: Path, addresses: Iterable[str]) -> int:
 
 
 def _exists(folder: Path, address: str) -> bool:
+    found = _find(folder, Path(address))
+    return found is not None and found.is_relative_to(folder) and found.is_file()
+
+
+def _find(folder: Path, path: Path) -> Path | None:
+    """Return where `path` leads; None where no file can be: a link to itself, a name too long."""
     try:
-        found = (folder / address).resolve()
-        return found.is_relative_to(folder) and found.is_file()
-    except (OSError, ValueError):
-        return False
+        found = (folder / path).resolve()
+        found.is_file()
+    except (OSError, ValueError, RuntimeError):
+        return None
+    return found

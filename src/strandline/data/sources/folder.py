@@ -23,17 +23,18 @@ from strandline.data.sources.entries import (
     refuse_name,
 )
 from strandline.spec.errors import UnusableDataError
+from strandline.spec.records import Refusal
 
 
 def read_folder(path: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the images below `path`, in the order of their names."""
     root = path.resolve()
-    yield Expected(sum(len(files) for _, _, files in os.walk(root, followlinks=False)))
-    for folder, folders, files in os.walk(root, followlinks=False):
-        folders.sort()
-        for name in sorted([*files, *_links_to_folders(folder, folders)]):
-            file = Path(folder) / name
-            yield _look_at(file, PurePosixPath(file.relative_to(root).as_posix()), root)
+    yield Expected(sum(isinstance(each, Path) for each in _walk(root, root)))
+    for each in _walk(root, root):
+        if isinstance(each, Path):
+            yield _look_at(each, PurePosixPath(each.relative_to(root).as_posix()), root)
+        else:
+            yield each
 
 
 def read_single_image(path: Path, context: ReadContext) -> Iterator[Found]:
@@ -41,22 +42,40 @@ def read_single_image(path: Path, context: ReadContext) -> Iterator[Found]:
     yield Entry(path.name, FileContent(path))
 
 
-def _links_to_folders(folder: str, folders: list[str]) -> list[str]:
-    """Take links to folders out of the walk, to be refused by name instead."""
-    links = [name for name in folders if (Path(folder) / name).is_symlink()]
-    folders[:] = [name for name in folders if name not in links]
-    return links
+def _walk(root: Path, start: Path) -> Iterator[Path | Refusal]:
+    """Yield the files below `start`, links among them, in order; refuse folders unread.
+
+    `os.walk` would pass over a folder that may not be read, and recurses as deep as the
+    folders do.
+    """
+    waiting = [start]
+    while waiting:
+        folder = waiting.pop()
+        try:
+            with os.scandir(folder) as found:
+                entries = sorted(found, key=lambda each: each.name)
+            folders = [each for each in entries if each.is_dir(follow_symlinks=False)]
+        except OSError as error:
+            shown = _shown(PurePosixPath(folder.relative_to(root).as_posix()))
+            reason = f"the folder cannot be read: {error.strerror or error}"
+            yield refuse(shown, reason, "Unreadable")
+            continue
+        beneath = {each.name for each in folders}
+        yield from (folder / each.name for each in entries if each.name not in beneath)
+        waiting += [folder / each.name for each in reversed(folders)]
+
+
+def _shown(relative: PurePosixPath) -> str:
+    return str(relative).encode("utf-8", "replace").decode()
 
 
 def _look_at(file: Path, relative: PurePosixPath, root: Path) -> Found:
-    shown = str(relative).encode("utf-8", "replace").decode()
+    shown = _shown(relative)
     if is_junk(relative.parts):
         return Skipped()
-    if file.is_symlink():
-        if not file.resolve().is_relative_to(root):
-            return refuse(shown, "a symbolic link that leads out of the folder", "OutsideSource")
-        if file.is_dir():
-            return refuse(shown, "a symbolic link to a folder is not followed", "OutsideSource")
+    reason = _refuse_link(file, root) if file.is_symlink() else None
+    if reason is not None:
+        return refuse(shown, reason, "OutsideSource")
     refused = refuse_name(shown, relative.suffix.lower())
     if refused is not None:
         return refused
@@ -65,3 +84,13 @@ def _look_at(file: Path, relative: PurePosixPath, root: Path) -> Found:
     except UnusableDataError as error:
         return refuse(shown, str(error), "BadLabel")
     return Entry(shown, FileContent(file), labels)
+
+
+def _refuse_link(link: Path, root: Path) -> str | None:
+    try:
+        target = link.resolve()
+    except (OSError, RuntimeError):
+        return "a symbolic link that leads to itself"
+    if not target.is_relative_to(root):
+        return "a symbolic link that leads out of the folder"
+    return "a symbolic link to a folder is not followed" if target.is_dir() else None

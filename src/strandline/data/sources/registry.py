@@ -50,8 +50,10 @@ def read_source(uri: str, layout: SourceFormat, context: ReadContext) -> Iterato
         yield from _read_bucket(uri, context)
         return
     path = _local_path(uri)
-    if not path.exists():
+    if not _is_there(path):
         raise NotFoundError(f"there is no {path}")
+    if not path.is_file() and not path.is_dir():
+        raise UnusableDataError(f"{path} is neither a file nor a folder")
     if layout is SourceFormat.AUTO:
         layout = detect(path)
     if path.is_file() and layout is SourceFormat.FOLDER:
@@ -78,6 +80,13 @@ def detect(path: Path) -> SourceFormat:
         return _BY_SUFFIX[suffix]
     with path.open("rb") as file:
         return SourceFormat.ZIP if file.read(4) == b"PK\x03\x04" else SourceFormat.FOLDER
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:
+        return False  # no file can have such a name
 
 
 def _local_path(uri: str) -> Path:

@@ -13,11 +13,12 @@ import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TextIO
 
 from strandline.data.sources.addresses import AddressBook, address_book
 from strandline.data.sources.entries import (
+    IMAGE_SUFFIXES,
     Entry,
     Expected,
     Found,
@@ -168,10 +169,10 @@ def _look_at_heading(file: TextIO, path: Path) -> tuple[str, _Columns | None, li
     """Read the heading row if there is one; else leave the file at its start."""
     line = file.readline(_LONGEST_FIELD)
     if not line.strip():
-        raise UnusableDataError(f"{path.name} is empty")
+        raise UnusableDataError(f"{path.name} is empty, or begins with an empty line")
     for delimiter in (",", ";", "\t"):
         names = [name.strip().strip('"').lower() for name in line.split(delimiter)]
-        if any(name in _FILE_COLUMNS for name in names):
+        if any(name in _FILE_COLUMNS for name in names) and not any(map(_is_address, names)):
             return delimiter, _columns(names), _unknown(names)
     if "\0" in line:
         raise UnusableDataError(f"{path.name} is not a text table")
@@ -179,6 +180,11 @@ def _look_at_heading(file: TextIO, path: Path) -> tuple[str, _Columns | None, li
     if line.startswith("\ufeff"):
         file.read(1)
     return next((d for d in (",", ";", "\t") if d in line), ","), None, []
+
+
+def _is_address(cell: str) -> bool:
+    """Tell a file from a column's name: a label may well be called `path`."""
+    return "/" in cell or PurePosixPath(cell).suffix in IMAGE_SUFFIXES
 
 
 def _columns(names: Sequence[str]) -> _Columns:
