@@ -21,7 +21,7 @@ from strandline.spec.errors import (
     InvalidSpecError,
     NotFoundError,
 )
-from strandline.spec.fields import Name
+from strandline.spec.fields import PATTERN_MEANINGS, Name
 from strandline.spec.records import DatasetVersion, ImportReport, ModelVersion, TrainReport
 from strandline.spec.rules import SpecModel
 from strandline.spec.v1alpha1 import (
@@ -524,4 +524,8 @@ def _checked(cls: type[AnySpec], **fields: Any) -> AnySpec:
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"]) or cls.__name__
-        raise InvalidSpecError(f"{where}: {first['msg']}") from error
+        text = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "string_pattern_mismatch":
+            meaning = PATTERN_MEANINGS.get(first["ctx"]["pattern"], "of another form")
+            text = f"it must be {meaning}, but it is {first['input']!r}"
+        raise InvalidSpecError(f"{where}: {text}") from error
