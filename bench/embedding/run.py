@@ -79,6 +79,9 @@ class Subject:
 
 def main() -> None:
     options = _parse()
+    if not options.data.is_dir():
+        print(f"there is no {options.data}: name a folder with one folder a class with --data")
+        return
     with tempfile.TemporaryDirectory(prefix="bench-embedding-") as scratch:
         folder = Path(scratch)
         part = FeaturePart(options.backbone, options.resolution, options.views)

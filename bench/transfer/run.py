@@ -1,7 +1,7 @@
 """What each first candidate of the transfer preset is worth, and costs, on several sets.
 
 Cross-validated on training images only: this is where the order of the candidates and the
-defaults of the heads come from. Run `python bench/transfer/ladder.py digits ucmerced cifar`.
+defaults of the heads come from. Run `python bench/transfer/run.py digits ucmerced cifar`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import argparse
 import csv
 import io
+import os
+import tempfile
 import time
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -27,6 +29,8 @@ from strandline.ports import Assignment
 from strandline.spec.records import Scalar, Task
 from strandline.zoo.backbones import EFFORTS, names
 
+ROOT = Path(__file__).resolve().parents[2]
+SHARED = Path(os.environ.get("STRANDLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 Labeled = Iterator[tuple[bytes, str]]
 
 
@@ -90,17 +94,17 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=["digits"], choices=list(SETS))
     parser.add_argument("--effort", choices=EFFORTS, default="balanced")
     parser.add_argument("--images", type=int, default=1800)
-    parser.add_argument("--candidates", type=int, default=8)
-    parser.add_argument("--shared", type=Path, default=Path("../shared/data"))
-    parser.add_argument("--home", type=Path, default=Path("/tmp/strandline-bench-transfer"))
+    parser.add_argument("--candidates", type=int, default=4)
+    parser.add_argument("--shared", type=Path, default=SHARED)
     options = parser.parse_args()
     print("| set | backbones | views | resolution | head | top-1 | log loss | embed s | fit s |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     for name in options.sets:
-        data = load(name, options.shared, options.home, options.images)
-        ladder = default_candidates(options.effort, names(options.effort), data.task)
-        for candidate in ladder[: options.candidates]:
-            run(name, data, candidate)
+        with tempfile.TemporaryDirectory(prefix="bench-transfer-") as home:
+            data = load(name, options.shared, Path(home), options.images)
+            ladder = default_candidates(options.effort, names(options.effort), data.task)
+            for candidate in ladder[: options.candidates]:
+                run(name, data, candidate)
 
 
 def run(name: str, data: TransferData, candidate: Mapping[str, Scalar]) -> None:

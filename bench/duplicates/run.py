@@ -1,6 +1,6 @@
 """How many variants of a picture are found, and whether different pictures stay apart.
 
-Run: `python bench/duplicates/measure.py` (needs the development data; a minute).
+Run: `python bench/duplicates/run.py` (needs the development data; a minute).
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from PIL import Image, ImageOps
 from strandline.data.duplicates import fingerprint, group_near_duplicates
 
 Pixels = NDArray[np.uint8]
-DATA = Path(os.environ.get("STRANDLINE_TEST_DATA", "../shared/data"))
+ROOT = Path(__file__).resolve().parents[2]
+DATA = Path(os.environ.get("STRANDLINE_TEST_DATA", ROOT.parent / "shared" / "data"))
 _EVERY = 4
 
 
@@ -69,16 +70,23 @@ VARIANTS = {
 
 
 def read_sets() -> Iterator[tuple[str, list[Pixels]]]:
+    if not DATA.is_dir():
+        print("without the development data (STRANDLINE_TEST_DATA): digits only")
+    else:
+        yield from read_shared_sets()
+    from sklearn.datasets import load_digits
+
+    gray = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
+    yield "digits 8×8", [np.repeat(each[:, :, None], 3, axis=2) for each in gray]
+
+
+def read_shared_sets() -> Iterator[tuple[str, list[Pixels]]]:
     files = sorted((DATA / "ucmerced").glob("*/*.jpg"))
     yield "UC Merced", [np.asarray(Image.open(file).convert("RGB")) for file in files]
     with zipfile.ZipFile(DATA / "cifar10.zip") as archive:
         names = sorted(name for name in archive.namelist() if name.endswith(".jpg"))
         opened = (Image.open(io.BytesIO(archive.read(name))) for name in names)
         yield "CIFAR-10", [np.asarray(image.convert("RGB")) for image in opened]
-    from sklearn.datasets import load_digits
-
-    gray = np.round(load_digits().images * (255 / 16)).astype(np.uint8)
-    yield "digits 8×8", [np.repeat(each[:, :, None], 3, axis=2) for each in gray]
 
 
 def main() -> None:
@@ -93,6 +101,7 @@ def main() -> None:
             f"\n{name}: {len(images)} images, {found} groups; fingerprint "
             f"{1000 * (made - start) / len(images):.2f} ms, grouping {done - made:.2f} s"
         )
+        print("\n| variant | found | different pictures joined |\n| --- | --- | --- |")
         for title, change in VARIANTS.items():
             report(title, images, prints, groups, change)
 
