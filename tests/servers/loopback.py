@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -31,7 +33,9 @@ def running(
         RuntimeError: it ended, or did not answer in time; with the end of its log.
     """
     with log.open("wb") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=output, **options)
+        process = subprocess.Popen(
+            [*_killed_with_parent(), *command], stdout=output, stderr=output, **options
+        )
     try:
         deadline = time.monotonic() + _START_SECONDS
         while not answers():
@@ -41,9 +45,19 @@ def running(
             time.sleep(0.05)
         yield
     finally:
-        process.terminate()
+        # PostgreSQL takes SIGTERM for "when the last client has left".
+        process.send_signal(signal.SIGINT)
         try:
             process.wait(_STOP_SECONDS)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _killed_with_parent() -> list[str]:
+    """Return what makes Linux kill a server whose tests were killed and cannot stop it.
+
+    A prefix instead of a `preexec_fn`, which is not safe beside threads.
+    """
+    setpriv = shutil.which("setpriv")  # of util-linux
+    return [setpriv, "--pdeathsig", "KILL"] if setpriv else []
