@@ -201,9 +201,35 @@ def test_a_task_that_cannot_be_used_is_refused_with_its_number(tmp_path: Path, t
 
 
 @pytest.mark.parametrize(
-    ("text", "reason"),
-    [("", "not valid JSON"), ("{}", "list of tasks"), ("[" * 100_000, "not valid JSON")],
+    "text",
+    ["", "{}", "[" * 100_000, "null", '[{"data": ', "[" + "9" * 2_000_000, "[,]", "\0"],
 )
-def test_what_is_no_export_is_refused_as_a_whole(tmp_path: Path, text: str, reason: str) -> None:
-    with pytest.raises(UnusableDataError, match=reason):
+def test_what_is_no_export_is_refused_as_a_whole(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UnusableDataError, match="no Label Studio export"):
         read_tasks(tmp_path, text)
+
+
+def test_an_export_that_is_cut_off_gives_what_came_before_and_says_where(tmp_path: Path) -> None:
+    place(tmp_path, "a.png")
+    whole = json.dumps([answered("a.png", "cat") for _ in range(3)])
+    for cut in (1, 2, 40):
+        found = read_tasks(tmp_path, whole[:-cut])
+        kept = 3 if cut == 1 else 2
+        assert len(entries(found)) == kept
+        ((source, reason),) = refusals(found)
+        assert source == f"export.json: behind task {kept}"
+        assert "cannot be read" in reason
+
+
+def test_exports_larger_than_what_is_held_at_once_are_read_whole(tmp_path: Path) -> None:
+    place(tmp_path, "a.png")
+    blanks = " \n" * 5_000
+    tasks = [answered("a.png", f"label {n}", note="é" * 30_000) for n in range(20)]
+    text = blanks + json.dumps(tasks, ensure_ascii=False).replace("}, {", "}" + blanks + ", {")
+    found = read_tasks(tmp_path, text + blanks)
+    assert refusals(found) == []
+    assert [each.labels for each in entries(found)] == [(f"label {n}",) for n in range(20)]
+
+
+def test_an_empty_export_gives_nothing(tmp_path: Path) -> None:
+    assert entries(read_tasks(tmp_path, "[ ]")) == []

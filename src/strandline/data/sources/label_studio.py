@@ -9,7 +9,6 @@ cancelled counts. In JSON-MIN the task is flat, and a choice is a text or
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -25,9 +24,10 @@ from strandline.data.sources.entries import (
     clean_text,
     refuse,
 )
+from strandline.data.sources.json_array import array_values
 from strandline.spec.errors import UnusableDataError
 
-_LARGEST_FILE = 500_000_000
+_PREVIEWED = 200
 _UPLOADS = "/data/upload/"
 _LOCAL_FILES = "/data/local-files/"
 _MIN_FIELDS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "lead_time"}
@@ -35,19 +35,38 @@ _MIN_FIELDS = {"id", "annotator", "annotation_id", "created_at", "updated_at", "
 
 def read_label_studio(path: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the tasks of the export at `path`."""
-    if path.stat().st_size > _LARGEST_FILE:
-        raise UnusableDataError(f"{path.name} is larger than {_LARGEST_FILE:,} bytes")
+    count, addresses = _look_through(path)
+    yield Expected(count)
+    book = address_book(path, addresses, context)
+    number = 0
     try:
-        tasks = json.loads(path.read_bytes())
-    except (ValueError, RecursionError) as error:
-        raise UnusableDataError(f"{path.name} is not valid JSON: {error}") from error
-    if not isinstance(tasks, list):
-        raise UnusableDataError(f"{path.name} is no Label Studio export: a list of tasks is meant")
-    addresses = [_address(task) for task in tasks[:200] if isinstance(task, dict)]
-    book = address_book(path, [each for each in addresses if each], context)
-    yield Expected(len(tasks))
-    for number, task in enumerate(tasks, start=1):
-        yield _entry(task, f"{path.name}: task {number}", book)
+        for task in array_values(path):
+            number += 1
+            yield _entry(task, f"{path.name}: task {number}", book)
+    except UnusableDataError as error:
+        where = f"{path.name}: behind task {number}" if number else path.name
+        yield refuse(where, f"the rest of the export cannot be read: {error}", "BadTask")
+
+
+def _look_through(path: Path) -> tuple[int, list[str]]:
+    """Count the tasks, and return the addresses of the first ones.
+
+    Raises:
+        UnusableDataError: there is no task at all.
+    """
+    count = 0
+    addresses: list[str] = []
+    try:
+        for task in array_values(path):
+            count += 1
+            if count <= _PREVIEWED and isinstance(task, dict):
+                addresses.append(_address(task))
+    except UnusableDataError as error:
+        if not count:
+            raise UnusableDataError(
+                f"{path.name} is no Label Studio export, which is a list of tasks: {error}"
+            ) from error
+    return count, [each for each in addresses if each]
 
 
 def _entry(task: Any, where: str, book: AddressBook) -> Found:
