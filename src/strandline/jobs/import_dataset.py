@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from strandline.data.cpu import usable_cpus
@@ -29,6 +29,7 @@ from strandline.data.sources.entries import (
 )
 from strandline.data.sources.registry import read_source
 from strandline.data.versions import Assembly, Imported, assemble, version_digest, write_items
+from strandline.jobs.import_tally import ImportTally
 from strandline.ports import Catalog, Clock, ObjectStore
 from strandline.spec.errors import (
     EmptyImportError,
@@ -44,7 +45,6 @@ _BATCH_BYTES = 32_000_000
 _BATCH_SECONDS = 2.0  # so that a killed import repeats little
 _BATCHES_AHEAD = 1
 _READ_AHEAD = 8
-_MOST_WARNINGS = 200
 
 Advance = Callable[[int, int], None]
 
@@ -78,16 +78,6 @@ class _Refused:
 _Looked = _Read | _Known | _Refused
 Settle = Callable[[_Read, Decoded, str], None]
 """Take note of an image and the digest under which it is safe in the store."""
-
-
-@dataclass(slots=True)
-class _Tally:
-    """What an import has met so far."""
-
-    imported: list[Imported] = field(default_factory=list)
-    refused: list[Refusal] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,12 +114,11 @@ def import_dataset(
         EmptyImportError: not one image could be imported.
         InterruptedRunError: `stop_requested`; the same call goes on from there.
     """
-    tally = _Tally()
+    tally = ImportTally()
     run = _ImportRun(place, spec, tally, progress or (lambda done, total: None))
     run.take_all(read_source(spec.source.uri, spec.source.format, context), stop_requested)
     if not tally.imported:
-        report = _empty_report(name, tally)
-        raise EmptyImportError(_why_empty(spec, tally), report)
+        raise EmptyImportError(tally.why_empty(spec.source.uri), tally.report_without_version(name))
     assembly = assemble(tally.imported, spec.task)
     version = _register(name, place, assembly, tally)
     return ImportReport(
@@ -141,7 +130,7 @@ def import_dataset(
         refused=tuple(tally.refused),
         exact_duplicates=assembly.exact_duplicates,
         near_duplicate_groups=assembly.near_duplicate_groups,
-        warnings=(*tally.warnings[:_MOST_WARNINGS], *assembly.warnings),
+        warnings=(*tally.all_warnings(), *assembly.warnings),
         skipped=tally.skipped,
     )
 
@@ -217,7 +206,7 @@ class _ImportRun:
     """One pass over a source."""
 
     def __init__(
-        self, place: ImportPlace, spec: DatasetSpec, tally: _Tally, progress: Advance
+        self, place: ImportPlace, spec: DatasetSpec, tally: ImportTally, progress: Advance
     ) -> None:
         self._store = place.store
         self._place = place
@@ -322,26 +311,27 @@ class _ImportRun:
         self._advance()
 
     def _refuse(self, entry: Entry, why: Undecodable) -> None:
-        self._tally.refused.append(refuse(entry.source, why.reason, why.code))
+        self._tally.refuse(refuse(entry.source, why.reason, why.code))
         self._advance()
 
     def _note(self, found: object) -> None:
         if isinstance(found, Refusal):
-            self._tally.refused.append(found)
+            self._tally.refuse(found)
         elif isinstance(found, Skipped):
             self._tally.skipped += 1
         elif isinstance(found, Warned):
-            self._tally.warnings.append(found.message)
+            self._tally.warn(found.message)
         elif isinstance(found, Expected):
             self._expected = found.count
 
     def _advance(self) -> None:
-        tally = self._tally
-        done = len(tally.imported) + len(tally.refused) + tally.skipped
+        done = self._tally.done
         self._progress(done, max(self._expected, done) if self._expected else 0)
 
 
-def _register(name: str, place: ImportPlace, assembly: Assembly, tally: _Tally) -> DatasetVersion:
+def _register(
+    name: str, place: ImportPlace, assembly: Assembly, tally: ImportTally
+) -> DatasetVersion:
     before = _newest(place.catalog, name)
     if before is not None and len(assembly.items) < before.items:
         tally.warnings.append(
@@ -369,27 +359,6 @@ def _newest(catalog: Catalog, name: str) -> DatasetVersion | None:
         return catalog.get_dataset_version(name)
     except NotFoundError:
         return None
-
-
-def _empty_report(name: str, tally: _Tally) -> ImportReport:
-    return ImportReport(
-        dataset=name,
-        version=0,
-        digest=None,
-        items=0,
-        labels=(),
-        refused=tuple(tally.refused),
-        warnings=tuple(tally.warnings[:_MOST_WARNINGS]),
-        skipped=tally.skipped,
-    )
-
-
-def _why_empty(spec: DatasetSpec, tally: _Tally) -> str:
-    if not tally.refused:
-        return f"no images were found in {spec.source.uri}"
-    first = tally.refused[0]
-    more = f" (and {len(tally.refused) - 1} more)" if len(tally.refused) > 1 else ""
-    return f"no image could be imported: {first.source}: {first.reason}{more}"
 
 
 def limits_of(limits: ImportLimits) -> DecodeLimits:
