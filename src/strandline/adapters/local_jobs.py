@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from strandline.adapters.run_lock import INHERITED_FD, hold, is_held, try_lock
+from strandline.durable import replacing
 from strandline.ports import Clock
 from strandline.spec.actions import JobState, JobView
 from strandline.spec.errors import InvalidSpecError
@@ -256,17 +257,8 @@ def _read_record(folder: Path) -> _Record | None:
 
 
 def _write_record(folder: Path, record: _Record) -> None:
-    part = folder / "record.json.part"
-    with part.open("w", encoding="utf-8") as out:
-        json.dump(asdict(record), out)
-        out.flush()
-        os.fsync(out.fileno())
-    part.replace(folder / "record.json")
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with replacing(folder / "record.json") as out:
+        out.write(json.dumps(asdict(record)).encode())
 
 
 def _last_words(log: Path) -> str:

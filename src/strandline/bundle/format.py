@@ -27,6 +27,7 @@ from strandline.bundle.contents import DEFAULT_TOLERANCE, Manifest, Member, Rece
 from strandline.bundle.graph_check import check_graph
 from strandline.bundle.session import Floats, GraphSession, Pixels
 from strandline.data.decode import DecodeLimits, decode_image
+from strandline.durable import sync_folder
 from strandline.spec.errors import (
     CorruptArtifactError,
     InvalidSpecError,
@@ -153,7 +154,7 @@ def write_bundle(path: Path, contents: BundleContents) -> str:
         hidden.replace(path)
     finally:
         hidden.unlink(missing_ok=True)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return bundle.digest
 
 
@@ -288,11 +289,3 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (FileNotFoundError, IsADirectoryError) as error:
         raise NotFoundError(f"there is no bundle file {path}") from error
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -14,8 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -24,12 +22,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from strandline.durable import UNFINISHED, replacing
+
 Features = npt.NDArray[np.float32]
 
 _FORMAT = "strandline-embeddings-1"
 _HEADER_BYTES = 128
 _SUFFIX = ".shard"
-_TEMPORARY = ".writing-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +78,8 @@ class ShardFolder:
         )
         path = self.folder / f"{hashlib.sha256(content).hexdigest()}{_SUFFIX}"
         self.folder.mkdir(parents=True, exist_ok=True)
-        _write_durably(path, content)
+        with replacing(path) as stream:
+            stream.write(content)
         self._take_in(path)
 
     def gather(self, images: Sequence[str], out: Features) -> None:
@@ -93,7 +93,7 @@ class ShardFolder:
 
     def remove_unfinished(self) -> None:
         """Remove what killed writers left; only for the holder of the folder's lock."""
-        for left in self.folder.glob(f"{_TEMPORARY}*"):
+        for left in self.folder.glob(f"{UNFINISHED}*"):
             left.unlink(missing_ok=True)
 
     def _take_in(self, path: Path) -> None:
@@ -138,21 +138,3 @@ def _hash_file(path: Path, size: int, modified_nanoseconds: int) -> str:
     """Return the hex SHA-256, computed once in a process while the file is unchanged."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from strandline.bundle.format import Bundle, open_bundle
+from strandline.durable import sync_folder
 from strandline.spec.errors import AlreadyExistsError, InvalidSpecError, MissingExtraError
 
 
@@ -158,7 +159,7 @@ def _write_files(files: Mapping[str, bytes], out: Path, overwrite: bool) -> list
             _write_through(staging / name, content)
         for target in targets:
             (staging / target.name).replace(target)
-        _sync(out)
+        sync_folder(out)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
     return targets
@@ -169,11 +170,3 @@ def _write_through(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,8 +7,6 @@ into memory: the pages are shared, and none is read that is not used.
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from strandline.data.embeddings import embed
+from strandline.durable import replacing
 from strandline.learn.heads.contract import Floats
 from strandline.ports import ObjectStore
 from strandline.spec.records import canonical_json, digest_of
@@ -131,13 +130,5 @@ def _take(matrix: Floats, rows: Rows | None) -> Floats:
 def _write(path: Path, matrix: Floats) -> None:
     """Write the file whole or not at all; two writers write the same."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, suffix=".tmp")
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            np.save(stream, matrix, allow_pickle=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as stream:
+        np.save(stream, matrix, allow_pickle=False)

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
-import os
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,9 +16,9 @@ from pathlib import Path
 
 import onnx
 
+from strandline.durable import UNFINISHED, replacing
 from strandline.spec.errors import CorruptArtifactError
 
-_TEMPORARY = ".writing-"
 _STALE_SECONDS = 3600.0
 
 
@@ -58,16 +56,8 @@ def write_atomically(path: Path, data: bytes) -> None:
     """Write a file that is there whole or not at all, also after a crash."""
     path.parent.mkdir(parents=True, exist_ok=True)
     _remove_stale(path.parent)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=_TEMPORARY)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as stream:
+        stream.write(data)
 
 
 def hash_file(path: Path) -> str:
@@ -92,7 +82,7 @@ def _locked(path: Path) -> Iterator[None]:
 def _remove_stale(folder: Path) -> None:
     """Remove what a killed writer left behind."""
     oldest = time.time() - _STALE_SECONDS
-    for left in folder.glob(f"{_TEMPORARY}*"):
+    for left in folder.glob(f"{UNFINISHED}*"):
         try:
             if left.stat().st_mtime < oldest:
                 left.unlink()
