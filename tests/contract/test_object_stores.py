@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,6 +43,21 @@ class TestFileStore(ObjectStoreContract):
         (tmp_path / "copy").write_bytes(b"some bytes")
         store.put_file(tmp_path / "copy")
         assert store.get(digest) == b"some bytes"
+
+    def test_storing_again_flushes_what_another_writer_may_not_have(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = FileStore(tmp_path / "store")
+        path = tmp_path / "store" / object_key(store.put(b"there already"))
+        flushed: list[int] = []
+
+        def fsync(handle: int, really: Callable[[int], None] = os.fsync) -> None:
+            flushed.append(os.fstat(handle).st_ino)
+            really(handle)
+
+        monkeypatch.setattr(os, "fsync", fsync)
+        store.put(b"there already")
+        assert flushed == [path.stat().st_ino, path.parent.stat().st_ino]
 
     def test_no_writer_leaves_a_temporary_file(self, tmp_path: Path) -> None:
         store = FileStore(tmp_path / "store")

@@ -58,7 +58,9 @@ class FileStore:
 
     def put(self, data: bytes) -> str:
         digest = digest_of(data)
-        if not self._holds(digest, data):
+        if self._holds(digest, data):
+            self._flush(digest)
+        else:
             self._write(digest, data, flush=True)
         return digest
 
@@ -158,6 +160,13 @@ class FileStore:
             return False
         with self.open(digest) as file, self._explained("read"):
             return file.read() == data
+
+    def _flush(self, digest: str) -> None:
+        """Flush what another writer may have stored, and not have flushed before it died."""
+        path = self._path(digest)
+        with self._explained("write to"), path.open("rb") as file:
+            os.fsync(file.fileno())
+            sync_folder(path.parent)
 
     def _write(self, digest: str, data: bytes, *, flush: bool) -> None:
         with self._writing() as (file, path):

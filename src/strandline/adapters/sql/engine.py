@@ -3,7 +3,7 @@
 SQLite before 3.51.3 can corrupt a write-ahead log under two racing connections, so a
 rollback journal is used, every writing transaction is `BEGIN IMMEDIATE` (one writer at a
 time, others wait; none reads first and then fails to become a writer), and every commit is
-flushed to the disk.
+flushed to the disk, with the folder that tells that its journal is gone.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
         connection.isolation_level = None  # we say BEGIN ourselves, below
         (mode,) = connection.execute("PRAGMA journal_mode = DELETE").fetchone()
         assert mode == "delete", f"SQLite keeps its journal in mode {mode}"
-        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA synchronous = EXTRA")
 
     @event.listens_for(engine, "begin")
     def begin(connection: Connection) -> None:
