@@ -54,6 +54,7 @@ _SIGNATURES = (
     (b"MM\0+", "image/tiff"),
 )
 _ORIENTATION_TAG = 0x0112
+_TILE_SIDES = (322, 323)
 _WHITE = (255, 255, 255, 255)
 _SIXTEEN_BIT_MODES = ("I;16", "I;16B", "I;16L", "I;16N", "I")
 _SNIFFED_BYTES = 512
@@ -124,6 +125,8 @@ def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> Decoded
         _check_size(*_webp_size(data), limits)
     with _open(data, media_type) as image:
         _check_size(*image.size, limits)
+        if isinstance(image, TiffImageFile):
+            _check_tiles(image, limits)
         if media_type == "image/png":
             check_png(data)
         notes = _frame_notes(image, data, media_type)
@@ -156,6 +159,18 @@ def _check_size(width: int, height: int, limits: DecodeLimits) -> None:
     if width * height > limits.max_pixels:
         raise UnusableDataError(
             f"the image is {width}×{height}, {width * height:,} pixels; "
+            f"the limit is {limits.max_pixels:,}"
+        )
+
+
+def _check_tiles(image: TiffImageFile, limits: DecodeLimits) -> None:
+    """Refuse tiles that are larger than an image may be: a whole one is held while decoding."""
+    width, length = (image.tag_v2.get(tag, 1) for tag in _TILE_SIDES)
+    if not isinstance(width, int) or not isinstance(length, int):
+        raise UnusableDataError("the image is damaged: its tiles have no size")
+    if width * length > limits.max_pixels:
+        raise UnusableDataError(
+            f"the image has tiles of {width}×{length}, {width * length:,} pixels; "
             f"the limit is {limits.max_pixels:,}"
         )
 
