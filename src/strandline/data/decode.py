@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import io
 import struct
+import sys
 import warnings
 from dataclasses import dataclass
 
@@ -100,6 +101,7 @@ class DecodedImage:
 
 
 _DEFAULT_LIMITS = DecodeLimits()
+_ACCEPTED_BEFORE = DecodeLimits(max_bytes=sys.maxsize, max_pixels=sys.maxsize)
 
 
 def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> DecodedImage:
@@ -136,6 +138,15 @@ def decode_image(data: bytes, limits: DecodeLimits = _DEFAULT_LIMITS) -> Decoded
     if upright is not None:
         rgb = rgb.transpose(upright)
     return DecodedImage(np.asarray(rgb, dtype=np.uint8), media_type, (*notes, *more))
+
+
+def decode_stored(data: bytes) -> DecodedImage:
+    """Decode an image of a dataset, which its import accepted within that dataset's limits.
+
+    Raises:
+        UnusableDataError: it is damaged all the same.
+    """
+    return decode_image(data, _ACCEPTED_BEFORE)
 
 
 def media_type_of(data: bytes) -> str | None:

@@ -32,7 +32,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from strandline.data.cpu import usable_cpus
-from strandline.data.decode import decode_image
+from strandline.data.decode import decode_stored
 from strandline.data.embedding_shards import Features, ShardFolder
 from strandline.ports import ObjectStore
 from strandline.spec.errors import (
@@ -158,7 +158,7 @@ class _Run:
             buffer.flush()
 
     def _features(self, data: Future[bytes]) -> Features:
-        pixels = decode_image(data.result()).pixels
+        pixels = decode_stored(data.result()).pixels
         features: Features = self.session.run(None, {"images": pixels[np.newaxis]})[0]
         if features.shape != (1, self.shards.views, self.shards.dim):
             raise CorruptArtifactError(

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from strandline.bundle.contents import Receipt, describe_environment
 from strandline.bundle.format import BundleContents, write_bundle
-from strandline.data.decode import decode_image
+from strandline.data.decode import decode_stored
 from strandline.data.splits import Division, divide_naively
 from strandline.jobs.examined import cluster_of
 from strandline.jobs.model_card import write_card
@@ -243,7 +243,7 @@ def _golden(items: Sequence[Item], store: ObjectStore) -> list[NDArray[np.uint8]
     for item in items:
         chosen.setdefault(item.labels, item)
     spread = [*chosen.values(), *items][:_GOLDEN_IMAGES]
-    return [decode_image(store.get(item.image)).pixels for item in spread]
+    return [decode_stored(store.get(item.image)).pixels for item in spread]
 
 
 def _register(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from strandline.bundle.format import Bundle
 from strandline.bundle.runtime import Predictor
 from strandline.data.cpu import usable_cpus
-from strandline.data.decode import decode_image, make_thumbnail
+from strandline.data.decode import decode_stored, make_thumbnail
 from strandline.data.splits import divide
 from strandline.data.versions import read_items
 from strandline.jobs.examined import cluster_of
@@ -114,7 +114,7 @@ def thumbnails(store: ObjectStore) -> Callable[[str], bytes | None]:
 
     def thumbnail(digest: str) -> bytes | None:
         try:
-            return make_thumbnail(decode_image(store.get(digest)).pixels, _THUMBNAIL_SIDE)
+            return make_thumbnail(decode_stored(store.get(digest)).pixels, _THUMBNAIL_SIDE)
         except (NotFoundError, CorruptArtifactError, UnusableDataError):
             return None  # the report says so in its place
 
@@ -222,7 +222,7 @@ def _score(
     predictor = Predictor(found.bundle, threads=1)
 
     def score(item: Item) -> NDArray[Any]:
-        return predictor.scores(decode_image(store.get(item.image)).pixels)
+        return predictor.scores(decode_stored(store.get(item.image)).pixels)
 
     rows = []
     with ThreadPoolExecutor(usable_cpus(), "strandline-evaluate") as threads:

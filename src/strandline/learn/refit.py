@@ -180,7 +180,7 @@ def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> No
     """
     import onnxruntime
 
-    from strandline.data.decode import decode_image
+    from strandline.data.decode import decode_stored
 
     images = data.images[:_CHECKED_IMAGES]
     options = onnxruntime.SessionOptions()
@@ -191,7 +191,7 @@ def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> No
     expected = model.score(data.loader, data.images, np.arange(len(images)))
     store = data.open_store()
     for image, wanted in zip(images, expected, strict=True):
-        pixels = decode_image(store.get(image)).pixels[None]
+        pixels = decode_stored(store.get(image)).pixels[None]
         found = session.run(None, {"images": pixels})[0][0]
         if not np.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE):
             gap = float(np.abs(found - wanted).max())
