@@ -184,3 +184,17 @@ def test_a_value_that_postgres_cannot_hold_is_refused(postgres_url: str, opener:
         catalog.record_event(make_event(message="a\0b"))
     with pytest.raises(InvalidSpecError, match="cannot hold"):
         catalog.record_event(make_event(reason="long" * 100))
+
+
+@pytest.mark.postgres
+def test_a_catalog_goes_on_when_the_server_closed_its_connections(
+    postgres_url: str, opener: Opener
+) -> None:
+    catalog, other = opener(postgres_url), opener(postgres_url)
+    catalog.swap_pointer("p", None, "kept")
+    closed = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+    assert other._db.read(lambda db: db.execute(closed).scalars().all()) == [True]
+    assert catalog.read_pointer("p") == "kept"

@@ -31,8 +31,11 @@ pytestmark = pytest.mark.s3
 
 
 @contextmanager
-def cutting_proxy(server: S3Server, after_bytes: int, cuts: int) -> Iterator[str]:
-    """Pass connections on to the server, cutting the first `cuts` answers that are longer."""
+def cutting_proxy(
+    server: S3Server, after_bytes: int, cuts: int, *, uploads: bool = False
+) -> Iterator[str]:
+    """Pass connections on to the server, cutting the first `cuts` that carry more bytes
+    in their answers (or, with `uploads`, in their requests)."""
     host, port = server.endpoint.split(":")
     listener = socket.create_server(("127.0.0.1", 0))
     left = [cuts]
@@ -58,12 +61,14 @@ def cutting_proxy(server: S3Server, after_bytes: int, cuts: int) -> Iterator[str
             except OSError:
                 return
             upstream = socket.create_connection((host, int(port)))
-            for args in ((client, upstream, None), (upstream, client, after_bytes)):
+            limits = (after_bytes, None) if uploads else (None, after_bytes)
+            for args in ((client, upstream, limits[0]), (upstream, client, limits[1])):
                 threading.Thread(target=pump, args=args, daemon=True).start()
 
     threading.Thread(target=accept, daemon=True).start()
     try:
         yield f"127.0.0.1:{listener.getsockname()[1]}"
+        assert left == [0], "nothing was cut"
     finally:
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
@@ -120,6 +125,41 @@ def test_a_large_file_comes_back_whole_after_a_multipart_upload(
     with store.open(digest) as file:
         assert file.read() == path.read_bytes()
     assert store.read_range(digest, 9_000_000, 10) == path.read_bytes()[9_000_000:9_000_010]
+
+
+def test_an_upload_cut_short_is_sent_again(
+    s3_server: S3Server, s3_bucket: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "large"
+    path.write_bytes(bytes(range(251)) * 50_000)
+    with cutting_proxy(s3_server, after_bytes=3_000_000, cuts=2, uploads=True) as endpoint:
+        store = S3Store(s3_bucket, "", replace(s3_server.settings, endpoint=endpoint))
+        digest = store.put_file(path)
+    assert S3Store(s3_bucket, "", s3_server.settings).get(digest) == path.read_bytes()
+
+
+@pytest.mark.parametrize("new_bytes", [20_000_000, 12_000_000, 9_000_000, 0])
+def test_a_file_that_changes_while_it_is_stored_is_not_stored(
+    s3_server: S3Server,
+    s3_bucket: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    new_bytes: int,
+) -> None:
+    store = S3Store(s3_bucket, "", s3_server.settings)
+    path = tmp_path / "changing"
+    path.write_bytes(b"a" * 12_000_000)
+
+    def size(digest: str) -> None:
+        """Tell that the object is not there; meanwhile somebody writes the file anew."""
+        path.write_bytes(b"b" * new_bytes)
+
+    monkeypatch.setattr(store, "size", size)
+    with pytest.raises(UnusableDataError, match="changed while it was stored"):
+        store.put_file(path)
+    assert list(store.digests()) == []
+    uploads = s3_server.client._list_multipart_uploads(s3_bucket)
+    assert uploads.uploads == []
 
 
 def test_prefixes_of_one_bucket_do_not_see_each_other(s3_server: S3Server, s3_bucket: str) -> None:

@@ -402,7 +402,8 @@ class _Checked:
         data = self._file.read(size)
         self._hasher.update(data)
         self._left -= len(data)
-        if self._left <= 0 and data and f"sha256:{self._hasher.hexdigest()}" != self._digest:
+        ended = self._left <= 0 if data else self._left > 0  # with its last byte, or before it
+        if ended and f"sha256:{self._hasher.hexdigest()}" != self._digest:
             raise UnusableDataError("the file changed while it was stored: store it again")
         return data
 
