@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,16 +32,18 @@ def picture(seed: int) -> bytes:
 
 
 @pytest.fixture
-def platform(
-    s3_server: S3Server, s3_bucket: str, postgres_url: str, tmp_path: Path
-) -> Iterator[Platform]:
-    environ = {
+def shared(s3_server: S3Server, s3_bucket: str, postgres_url: str) -> dict[str, str]:
+    """The settings of every machine that shares this store and catalog."""
+    return {
         **s3_server.environ,
-        "STRANDLINE_HOME": str(tmp_path / "home"),
         "STRANDLINE_STORE": f"s3://{s3_bucket}/store",
         "STRANDLINE_CATALOG": postgres_url,
     }
-    made = compose.local(load_settings(environ))
+
+
+@pytest.fixture
+def platform(shared: dict[str, str], tmp_path: Path) -> Iterator[Platform]:
+    made = compose.local(load_settings({**shared, "STRANDLINE_HOME": str(tmp_path / "home")}))
     yield made
     made.catalog.close()  # type: ignore[attr-defined]
 
@@ -89,3 +96,43 @@ def test_a_prefix_of_a_bucket_is_class_folders(platform: Platform, photos: str) 
     report = strandline.import_dataset("pets", f"s3://{photos}/", platform=platform)
     assert (report.items, report.labels) == (6, ("cat", "dog"))
     assert sorted(each.source for each in report.refused) == ["cat/large.png", "dog/text.png"]
+
+
+def run(environ: dict[str, str], *words: str) -> Any:
+    """Run a command as a user would and return what it printed."""
+    done = subprocess.run(
+        [sys.executable, "-m", "strandline", *words, "-o", "json"],
+        env={**os.environ, **environ},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.slow
+def test_what_one_machine_trained_another_one_resumes_evaluates_and_predicts_with(
+    shared: dict[str, str], s3_server: S3Server, tmp_path: Path
+) -> None:
+    photos = s3_server.make_bucket()
+    for label, colour in (("red", (200, 30, 30)), ("blue", (30, 30, 200))):
+        for number in range(15):
+            file = io.BytesIO()
+            Image.new("RGB", (40, 40 + number), colour).save(file, "PNG")
+            size = file.tell()
+            file.seek(0)
+            s3_server.client.put_object(photos, f"{label}/{number}.png", file, size)
+    one = {**shared, "STRANDLINE_HOME": str(tmp_path / "one")}
+    imported = run(one, "import", "colours", f"s3://{photos}/")
+    assert (imported["items"], imported["labels"]) == (30, ["blue", "red"])
+    trained = run(one, "train", "colours", "--trials", "1", "--budget", "20m", "--preset", "fast")
+    assert (trained["trials"], trained["version"]) == (1, 1)
+
+    other = {**shared, "STRANDLINE_HOME": str(tmp_path / "other")}
+    (search,) = run(other, "searches", "list")
+    resumed = run(other, "search", "resume", search["name"], "--trials", "2")
+    assert resumed["trials"] == 2
+    assert run(other, "evaluate", "colours")["items"] > 0
+    Image.new("RGB", (60, 60), (210, 20, 40)).save(tmp_path / "new.png")
+    (answer,) = run(other, "predict", "colours", str(tmp_path / "new.png"))
+    assert answer["predictions"][0]["label"] == "red"
