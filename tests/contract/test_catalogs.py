@@ -170,9 +170,12 @@ def test_an_address_of_no_catalog_is_refused(url: str, opener: Opener) -> None:
         opener(url)
 
 
-def test_a_server_that_does_not_answer_is_named_without_its_password(opener: Opener) -> None:
+@pytest.mark.parametrize("address", ["user:hush@127.0.0.1:1/x", "u@127.0.0.1:1/x?password=hush"])
+def test_a_server_that_does_not_answer_is_named_without_its_password(
+    opener: Opener, address: str
+) -> None:
     with pytest.raises(UnavailableError) as caught:
-        opener("postgresql://user:hush@127.0.0.1:1/strandline")
+        opener(f"postgresql://{address}")
     assert "127.0.0.1:1" in str(caught.value)
     assert "hush" not in str(caught.value)
 
@@ -184,6 +187,14 @@ def test_a_value_that_postgres_cannot_hold_is_refused(postgres_url: str, opener:
         catalog.record_event(make_event(message="a\0b"))
     with pytest.raises(InvalidSpecError, match="cannot hold"):
         catalog.record_event(make_event(reason="long" * 100))
+
+
+@pytest.mark.postgres
+def test_what_postgres_refuses_is_said_in_its_words(postgres_url: str, opener: Opener) -> None:
+    with pytest.raises(UnavailableError, match=r"database .* does not exist"):
+        opener(f"{postgres_url}x")
+    with pytest.raises(UnavailableError, match="does not support SSL"):
+        opener(f"{postgres_url}?sslmode=require")
 
 
 @pytest.mark.postgres

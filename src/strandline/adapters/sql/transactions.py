@@ -76,7 +76,7 @@ class Transactions:
 
 def explained(error: SQLAlchemyError | UnicodeEncodeError, engine: Engine) -> StrandlineError:
     """Return the error a person or program can act on. Passwords are not shown."""
-    where = engine.url.render_as_string()
+    where = engine.url.set(query={}).render_as_string()  # `?password=` is one, too
     if isinstance(error, DataError | UnicodeEncodeError):
         reason = error.orig if isinstance(error, DataError) else error.reason
         return InvalidSpecError(f"the catalog cannot hold a value: {_first_line(reason)}")
@@ -88,7 +88,7 @@ def explained(error: SQLAlchemyError | UnicodeEncodeError, engine: Engine) -> St
     if isinstance(error, PoolTimeoutError):
         return UnavailableError(f"the catalog {where} has no connection left: try again")
     reason = error.orig if isinstance(error, DBAPIError) else error
-    return UnavailableError(f"the catalog {where} does not answer: {_first_line(reason)}")
+    return UnavailableError(f"the catalog {where} cannot be used: {_first_line(reason)}")
 
 
 def _lost_to_another(error: Exception) -> bool:
