@@ -1,0 +1,1 @@
+"""Architecture spaces: what a cell may be, told apart from any network library."""
