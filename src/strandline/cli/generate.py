@@ -1,4 +1,4 @@
-"""Write everything that is generated from the kinds, or tell what is out of date.
+"""Write everything that is generated from kinds and protos, or tell what is out of date.
 
 `make generate` writes; `make verify` checks and shows the difference. Each output is one
 entry of `_outputs`.
@@ -16,6 +16,7 @@ from typing import Any
 import click
 import yaml
 
+from strandline.cli.generate_wire import wire_outputs
 from strandline.spec.reference import errors_page, kinds_page
 from strandline.spec.schema import crd, json_schema
 from strandline.spec.v1alpha1 import KINDS
@@ -33,6 +34,7 @@ def outputs() -> Iterator[tuple[Path, str]]:
         yield path, json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
     yield Path("docs/reference/kinds.md"), kinds_page()
     yield Path("docs/reference/errors.md"), errors_page()
+    yield from wire_outputs()
 
 
 class _PlainDumper(yaml.SafeDumper):
@@ -89,7 +91,7 @@ def write(root: Path) -> list[Path]:
     help="Folder of the repository.",
 )
 def generate(check: bool, root: Path) -> None:
-    """Write CRDs, JSON Schemas and reference pages from the kinds."""
+    """Write CRDs, JSON Schemas and reference pages from the kinds, code from the protos."""
     if not check:
         for path in write(root):
             click.echo(f"wrote {path}")

@@ -1,0 +1,1 @@
+"""Wire formats: Python code generated from `protos/` by `make generate`."""

@@ -1,0 +1,1 @@
+"""Katib's Suggestion protocol."""
