@@ -28,6 +28,10 @@ class ParameterType(StrEnum):
     FLOAT = "float"
     INT = "int"
     CATEGORICAL = "categorical"
+    ORDINAL = "ordinal"
+
+
+_LISTED = frozenset({ParameterType.CATEGORICAL, ParameterType.ORDINAL})
 
 
 class ParameterCondition(SpecModel):
@@ -47,14 +51,15 @@ class Parameter(SpecModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.type == 'categorical' ? has(self.values) && !has(self.min) && !has(self.max)"
+            cel="self.type in ['categorical', 'ordinal']"
+            " ? has(self.values) && !has(self.min) && !has(self.max)"
             " : has(self.min) && has(self.max) && !has(self.values)",
             holds=lambda p: (
                 (p.values is not None and p.min is None and p.max is None)
-                if p.type is ParameterType.CATEGORICAL
+                if p.type in _LISTED
                 else (p.min is not None and p.max is not None and p.values is None)
             ),
-            message="a categorical parameter takes values; float and int take min and max",
+            message="categorical and ordinal parameters take values; float and int min and max",
         ),
         Rule(
             cel="!has(self.min) || !has(self.max) || self.min < self.max",
@@ -67,9 +72,21 @@ class Parameter(SpecModel):
             message="a log parameter needs a min above 0",
         ),
         Rule(
-            cel="!self.log || self.type != 'categorical'",
-            holds=lambda p: not p.log or p.type is not ParameterType.CATEGORICAL,
-            message="a categorical parameter has no order: log belongs to float and int",
+            cel="!self.log || !(self.type in ['categorical', 'ordinal'])",
+            holds=lambda p: not p.log or p.type not in _LISTED,
+            message="log belongs to float and int",
+        ),
+        Rule(
+            cel="!has(self.step) || (!self.log && !(self.type in ['categorical', 'ordinal']))",
+            holds=lambda p: p.step is None or (not p.log and p.type not in _LISTED),
+            message="step belongs to float and int parameters without log",
+        ),
+        Rule(
+            cel="!has(self.step) || self.type != 'int' || double(int(self.step)) == self.step",
+            holds=lambda p: (
+                p.step is None or p.type is not ParameterType.INT or p.step == int(p.step)
+            ),
+            message="the step of an int parameter is a whole number",
         ),
         Rule(
             cel="self.type != 'int' || ((!has(self.min) || (self.min >= -9007199254740992.0"
@@ -93,16 +110,24 @@ class Parameter(SpecModel):
         pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$",
         description="Name under which candidates hold its value.",
     )
-    type: ParameterType = Field(description="float, int or categorical.")
+    type: ParameterType = Field(
+        description="float, int, categorical (values without an order) or ordinal (with one)."
+    )
     min: StrictFloat | None = Field(default=None, description="Smallest value, inclusive.")
     max: StrictFloat | None = Field(default=None, description="Largest value, inclusive.")
     log: StrictBool = Field(default=False, description="Search on a logarithmic scale.")
+    step: StrictFloat | None = Field(
+        default=None,
+        gt=0,
+        le=LARGEST_EXACT_INT,
+        description="Only min, min + step, min + 2 step … are searched.",
+    )
     values: list[ShortText] | None = Field(
         default=None,
         min_length=1,
         max_length=256,
         json_schema_extra=distinct(),
-        description="Values of a categorical.",
+        description="Values of a categorical; of an ordinal in their order.",
     )
     when: ParameterCondition | None = Field(
         default=None, description="Condition under which the parameter exists."
@@ -154,4 +179,11 @@ class Space(SpecModel):
         max_length=128,
         json_schema_extra=keyed_by("name"),
         description="Dimensions of a custom space.",
+    )
+    constraints: list[ShortText] | None = Field(
+        default=None,
+        max_length=64,
+        json_schema_extra=distinct(),
+        description="Comparisons that every candidate must hold, e.g. `a + 2 * b <= 10` or "
+        "`head != 'mlp' or mlp.width < 512`; one that names an absent parameter holds.",
     )

@@ -191,6 +191,11 @@ class Objective(SpecModel):
         description="Name of the metric, e.g. `val/log_loss`.",
     )
     goal: Goal = Field(default=Goal.MAXIMIZE, description="Which way is better.")
+    limit: StrictFloat | None = Field(
+        default=None,
+        description="Worst value allowed (most for minimize, least for maximize): "
+        "a trial beyond it is not chosen while another one keeps to it.",
+    )
 
 
 class NamedChoice(SpecModel):
