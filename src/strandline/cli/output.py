@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -46,7 +46,13 @@ def print_structured(value: Any, form: str) -> None:
 
 
 def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """Print columns the way kubectl does: capitals, two or more spaces, no lines.
+    """Print columns the way kubectl does: capitals, two or more spaces, no lines."""
+    for line in table_lines(headings, rows):
+        click.echo(line)
+
+
+def table_lines(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[str]:
+    """Yield the lines of a table.
 
     Control characters in cells are shown escaped: a label from outside must not be able
     to move the cursor of somebody's terminal.
@@ -55,7 +61,7 @@ def print_table(headings: Sequence[str], rows: Sequence[Sequence[object]]) -> No
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
     for row in [list(headings), *cells]:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("   ".join(padded).rstrip())
+        yield "   ".join(padded).rstrip()
 
 
 def printable(text: str) -> str:
