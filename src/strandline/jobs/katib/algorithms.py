@@ -191,10 +191,7 @@ KATIB_ALGORITHMS: Mapping[str, Algorithm] = {
     "sobol": Algorithm("quasi-random", {"random_state": _RANDOM_STATE}),
     "hyperband": Algorithm(
         "random",
-        {
-            **_HYPERBAND,
-            **{n: Setting(_any, None, "Katib's bookkeeping") for n in _HYPERBAND_INTERNAL},
-        },
+        _HYPERBAND,
         "the brackets are an early-stopping rule here: trials go on from their checkpoints "
         "instead of being started again with more of the resource",
         early_stopping="hyperband",

@@ -200,10 +200,9 @@ def _architectures(reader: Reader) -> dict[str, Any]:
         for parameter in reader.entries((*path, "parameters")):
             for field, problem in problems_of(declared_at(reader, parameter)):
                 reader.refuse((*parameter, *field.split(".")), problem)
-        report.no_equal(
-            path,
-            f"{note}, which has its own operations; nearest to {operation!r}: {_near(operation)}",
-        )
+        near = _NEAREST.get(operation, "none")
+        why = f"{note}, which has its own operations; nearest to {operation!r}: {near}"
+        report.no_equal(path, why)
     report.added("spec.space.preset", preset, f"instead of {shown(NAS)}")
     return {"preset": preset}
 
