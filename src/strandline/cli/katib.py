@@ -14,7 +14,7 @@ import yaml
 
 from strandline.cli.output import note, output_option, table_lines
 from strandline.jobs.katib.fates import Outcome
-from strandline.spec.errors import InvalidSpecError, NotFoundError
+from strandline.spec.errors import InvalidSpecError, MissingExtraError, NotFoundError
 
 _WIDEST_VALUE = 40
 _HEADINGS = ("DOCUMENT", "FIELD", "VALUE", "OUTCOME", "GOES TO", "NOTE")
@@ -137,6 +137,36 @@ def _summarize(rows: Sequence[dict[str, str]]) -> None:
     fields = sum(counts.values()) - counts["added"]
     parts = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
     note(f"{fields} fields: {', '.join(parts)}")
+
+
+@katib.command("serve")
+@click.option(
+    "--address",
+    default="127.0.0.1:6789",
+    show_default=True,
+    metavar="HOST:PORT",
+    help="Where to listen; in a pod [::]:6789, which Katib's controller asks.",
+)
+@click.option(
+    "--max-message-mib",
+    type=click.IntRange(1, 1024),
+    default=64,
+    show_default=True,
+    help="Largest request: about 1 KiB for each past trial of 20 parameters.",
+)
+def serve_command(address: str, max_message_mib: int) -> None:
+    """Serve our algorithms to Katib: its gRPC Suggestion service, until SIGTERM.
+
+    Katib's controller sends all trials with each request, so nothing is kept: kill it,
+    start it again, and it goes on. There is neither authentication nor encryption, as in
+    Katib: keep the port inside the cluster.
+    """
+    try:
+        from strandline.serve.katib import MIB, run
+    except ImportError as error:
+        raise MissingExtraError(f"{error}: install strandline[serve]") from None
+    host = address.rpartition(":")[0]
+    run(address, max_message_mib * MIB, lambda port: note(f"serving on {host}:{port}"))
 
 
 COMMANDS = (katib,)

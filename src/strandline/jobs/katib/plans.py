@@ -1,0 +1,188 @@
+"""How an Experiment is searched here: our algorithm, our space, and the way back to text."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from strandline.jobs.katib.algorithms import (
+    KATIB_ALGORITHMS,
+    LARGEST_SEED,
+    SEED,
+    Algorithm as KatibAlgorithm,
+    parsed,
+)
+from strandline.jobs.katib.codecs import Codec, codec_of
+from strandline.jobs.katib.enas import ArchitectureCoder
+from strandline.jobs.katib.requests import Assignments, Experiment
+from strandline.search.algorithm import Algorithm
+from strandline.search.registry import ALGORITHMS, make_algorithm
+from strandline.search.space import Candidate, Space
+from strandline.spec.errors import InvalidSpecError
+from strandline.spec.records import Scalar
+
+OWN_PREFIX = "strandline-"
+"""Before the name of one of our algorithms, so that it can stand beside Katib's own."""
+
+_log = logging.getLogger(__name__)
+
+
+class Coder(Protocol):
+    """Turns candidates of a space into a trial's assignments, and back."""
+
+    @property
+    def space(self) -> Space:
+        """The space that algorithms search."""
+
+    def assignments(self, candidate: Candidate) -> Assignments:
+        """Return what the trial is given."""
+
+    def candidate(self, assignments: Assignments) -> Candidate:
+        """Return what was suggested.
+
+        Raises:
+            InvalidSpecError: it is not of this space.
+        """
+
+
+class ParameterCoder:
+    """Codes each parameter of an Experiment by itself."""
+
+    def __init__(self, codecs: Sequence[Codec]) -> None:
+        self._codecs = {codec.parameter.name: codec for codec in codecs}
+        self._space = Space(tuple(codec.parameter for codec in codecs))
+
+    @property
+    def space(self) -> Space:
+        return self._space
+
+    def assignments(self, candidate: Candidate) -> Assignments:
+        return tuple((name, c.text(candidate[name])) for name, c in self._codecs.items())
+
+    def candidate(self, assignments: Assignments) -> Candidate:
+        given = dict(assignments)
+        if given.keys() != self._codecs.keys():
+            raise InvalidSpecError("the trial has other parameters than the Experiment")
+        return {name: codec.value(given[name]) for name, codec in self._codecs.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that deciding needs of an Experiment.
+
+    Attributes:
+        identity: equal for requests that the same algorithm can answer.
+        algorithm: name in our registry.
+    """
+
+    identity: str
+    coder: Coder
+    algorithm: str
+    seed: int
+    settings: Mapping[str, Scalar]
+    maximize: bool
+
+    def begin(self) -> Algorithm:
+        """Return the algorithm before it has learned anything.
+
+        Raises:
+            InvalidSpecError: it does not take its settings or the space.
+        """
+        return make_algorithm(self.algorithm, self.coder.space, self.seed, self.settings)
+
+
+def plan_of(experiment: Experiment) -> Plan:
+    """Return how the Experiment is searched.
+
+    Raises:
+        InvalidSpecError: it cannot be; the message says what to change.
+    """
+    if experiment.goal not in ("minimize", "maximize"):
+        raise InvalidSpecError("objective.type must be minimize or maximize")
+    if not experiment.metric:
+        raise InvalidSpecError("objective.objectiveMetricName is missing: name the metric")
+    name, seed, settings = _algorithm(experiment)
+    coder = _coder(experiment)
+    size = coder.space.size()
+    if experiment.most_trials > size:
+        raise InvalidSpecError(
+            f"maxTrialCount is {experiment.most_trials}, but there are only {size:.0f} different "
+            f"trials: set it to {size:.0f} or less, or widen the feasible space"
+        )
+    identity = hashlib.sha256(repr((experiment, name)).encode()).hexdigest()
+    return Plan(identity, coder, name, seed, settings, experiment.goal == "maximize")
+
+
+def _coder(experiment: Experiment) -> Coder:
+    if experiment.nas is not None:
+        if experiment.parameters:
+            raise InvalidSpecError("parameters and nasConfig exclude each other: keep one of them")
+        return ArchitectureCoder(experiment.nas)
+    if not experiment.parameters:
+        raise InvalidSpecError("parameters is missing: name at least one")
+    names = [each.name for each in experiment.parameters]
+    if "" in names:
+        raise InvalidSpecError("a parameter has no name: give it one")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise InvalidSpecError(f"parameter {twice[0]!r} stands there twice: rename one of them")
+    return ParameterCoder([codec_of(each) for each in experiment.parameters])
+
+
+def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
+    """Return our name, the seed and our settings."""
+    asked = experiment.algorithm
+    settings: dict[str, Scalar] = {}
+    known = KATIB_ALGORITHMS.get(asked)
+    if known is not None and not known.unserved:
+        settings = _katib_settings(asked, known, experiment.settings)
+        name = known.ours
+    else:
+        name = _own_name(asked, known)
+        for setting, text in experiment.settings:
+            settings[SEED if setting == "random_state" else setting] = _guessed(text)
+    seed = settings.pop(SEED, None)
+    if seed is None:
+        digest = hashlib.sha256(experiment.name.encode()).digest()
+        seed = int.from_bytes(digest[:4], "big")
+    if not isinstance(seed, int) or seed < 0:
+        raise InvalidSpecError(f"{asked}: random_state is {seed!r}: write a whole number from 0")
+    return name, seed % (LARGEST_SEED + 1), settings
+
+
+def _own_name(asked: str, known: KatibAlgorithm | None) -> str:
+    name = asked.removeprefix(OWN_PREFIX)
+    if known is not None and asked not in ALGORITHMS:
+        raise InvalidSpecError(f"algorithm {asked!r} is not served: {known.unserved}")
+    if name not in ALGORITHMS:
+        katibs = [each for each, k in KATIB_ALGORITHMS.items() if not k.unserved]
+        choices = ", ".join(dict.fromkeys([*katibs, *ALGORITHMS]))
+        raise InvalidSpecError(f"no algorithm is called {asked!r}: choose {choices}")
+    return name
+
+
+def _katib_settings(asked: str, known: KatibAlgorithm, given: Assignments) -> dict[str, Scalar]:
+    settings: dict[str, Scalar] = {}
+    for setting, text in given:
+        value = parsed(asked, known.settings, setting, text)
+        ours = known.settings[setting].ours
+        if ours is None:
+            why = known.settings[setting].note
+            _log.warning("%s: setting %s = %s is ignored: %s", asked, setting, text, why)
+        else:
+            settings[ours] = value
+    return settings
+
+
+def _guessed(text: str) -> Scalar:
+    """Read a setting of our own algorithms, which Katib passes on as text."""
+    if text in ("true", "false"):
+        return text == "true"
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
