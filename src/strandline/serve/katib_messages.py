@@ -11,7 +11,6 @@ from strandline.jobs.katib.requests import (
     Experiment,
     NasConfig,
     Operation,
-    PastTrial,
     Request,
 )
 from strandline.wire.katib import suggestion_pb2 as wire
@@ -43,7 +42,7 @@ _CONDITIONS = {
 def read_request(message: wire.GetSuggestionsRequest) -> Request:
     """Return what is asked for."""
     experiment = read_experiment(message.experiment)
-    trials = [_read_trial(trial, experiment.metric) for trial in message.trials]
+    trials = [_Trial(trial, experiment.metric) for trial in message.trials]
     given = message.total_request_number - message.current_request_number
     return Request(experiment, trials, message.current_request_number, max(0, given))
 
@@ -99,17 +98,31 @@ def _read_nas(message: wire.NasConfig) -> NasConfig:
     )
 
 
-def _read_trial(message: wire.Trial, metric: str) -> PastTrial:
-    status = message.status
-    condition = _CONDITIONS.get(status.condition, Condition.PENDING)
-    assignments = message.spec.parameter_assignments.assignments
-    value = None
-    for each in status.observation.metrics:
-        if each.name == metric:
-            value = each.value
-    return PastTrial(
-        condition=condition,
-        ended=status.completion_time if condition is not Condition.PENDING else "",
-        assignments=tuple([(each.name, each.value) for each in assignments]),
-        value=value if condition is not Condition.PENDING else None,
-    )
+class _Trial:
+    """`requests.Trial` over a message."""
+
+    __slots__ = ("_message", "_metric", "condition", "ended", "key")
+
+    def __init__(self, message: wire.Trial, metric: str) -> None:
+        status = message.status
+        self._message = message
+        self._metric = metric
+        self.condition = _CONDITIONS.get(status.condition, Condition.PENDING)
+        self.key = message.spec.parameter_assignments.SerializeToString()
+        self.ended = ""
+        if self.condition is not Condition.PENDING:
+            self.ended = status.completion_time
+            self.key += b"=" + status.SerializeToString()
+
+    @property
+    def assignments(self) -> Assignments:
+        given = self._message.spec.parameter_assignments.assignments
+        return tuple((each.name, each.value) for each in given)
+
+    @property
+    def value(self) -> str | None:
+        found = None
+        for metric in self._message.status.observation.metrics:
+            if metric.name == self._metric:
+                found = metric.value
+        return found

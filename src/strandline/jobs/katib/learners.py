@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from strandline.jobs.katib.requests import Trial
 from strandline.search.algorithm import Algorithm
 
 
@@ -46,11 +47,19 @@ class Learners:
         self._kept: list[Learner] = []  # the one used last stands last
         self._lock = threading.Lock()
 
-    def take(self, plan: str, digests: Sequence[bytes]) -> Learner | None:
-        """Take out the learner of `plan` that knows most of these trials, and only these."""
+    def lengths(self, plan: str) -> set[int]:
+        """Return how many trials the learners of `plan` have observed."""
+        with self._lock:
+            return {each.observed for each in self._kept if each.plan == plan}
+
+    def take(self, plan: str, prefixes: Mapping[int, bytes]) -> Learner | None:
+        """Take out the learner of `plan` that knows most trials of a list, and only these.
+
+        Args:
+            prefixes: digest over the first n trials of the list, by n.
+        """
         with self._lock:
             known = [each for each in self._kept if each.plan == plan]
-            prefixes = prefix_digests(digests, {each.observed for each in known})
             fitting = [each for each in known if prefixes.get(each.observed) == each.digest]
             if not fitting:
                 return None
@@ -69,12 +78,14 @@ class Learners:
                 self._kept.pop(0)
 
 
-def prefix_digests(digests: Sequence[bytes], lengths: set[int]) -> dict[int, bytes]:
-    """Return the digest over the first n entries, for each n that is asked for."""
+def prefix_digests(trials: Sequence[Trial], lengths: Collection[int]) -> dict[int, bytes]:
+    """Return the digest over the first n trials, for each n that is asked for."""
     running, found = hashlib.blake2b(digest_size=16), {}
-    for place in range(len(digests) + 1):
+    for place, trial in enumerate(trials):
         if place in lengths:
             found[place] = running.copy().digest()
-        if place < len(digests):
-            running.update(digests[place])
+        # Led by its length, so that no two lists of trials read alike.
+        running.update(b"%d:%b" % (len(trial.key), trial.key))
+    if len(trials) in lengths:
+        found[len(trials)] = running.digest()
     return found

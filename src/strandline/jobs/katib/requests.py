@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol
 
 from strandline.jobs.katib.declared import Declared
 
@@ -64,19 +64,45 @@ class Condition(StrEnum):
     FAILED = "failed"
 
 
+class Trial(Protocol):
+    """A trial of the Experiment; its words are read only when somebody asks for them.
+
+    Thousands come with every request, and all but a few were learned from before.
+    """
+
+    @property
+    def condition(self) -> Condition:
+        """Where it stands."""
+
+    @property
+    def ended(self) -> str:
+        """When it ended, in RFC 3339; empty while it is pending."""
+
+    @property
+    def key(self) -> bytes:
+        """What tells it from any trial of which something else can be learned."""
+
+    @property
+    def assignments(self) -> Assignments:
+        """What it was given."""
+
+    @property
+    def value(self) -> str | None:
+        """The objective's value as text, None when there is none."""
+
+
 @dataclass(frozen=True, slots=True)
 class PastTrial:
-    """A trial of the Experiment.
-
-    Attributes:
-        ended: when, in RFC 3339; empty while it is pending.
-        value: the objective's value as text, None when there is none.
-    """
+    """A `Trial` in plain words."""
 
     condition: Condition
     ended: str
     assignments: Assignments
     value: str | None = None
+
+    @property
+    def key(self) -> bytes:
+        return repr((self.assignments, self.condition.value, self.ended, self.value)).encode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +116,6 @@ class Request:
     """
 
     experiment: Experiment
-    trials: Sequence[PastTrial]
+    trials: Sequence[Trial]
     wanted: int
     given: int = 0
-
-
-def digest_of(trial: PastTrial) -> bytes:
-    """Return what tells apart all that an algorithm may learn from a trial."""
-    text = repr((trial.condition.value, trial.ended, trial.assignments, trial.value))
-    return hashlib.blake2b(text.encode(), digest_size=16).digest()

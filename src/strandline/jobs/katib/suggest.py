@@ -16,9 +16,8 @@ from strandline.jobs.katib.requests import (
     Assignments,
     Condition,
     Experiment,
-    PastTrial,
     Request,
-    digest_of,
+    Trial,
 )
 from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.random import draw_new
@@ -47,7 +46,7 @@ def suggest(request: Request, learners: Learners | None = None) -> list[Assignme
         return []
     ended = sorted(
         (trial for trial in request.trials if trial.condition is not Condition.PENDING),
-        key=lambda trial: (trial.ended, trial.assignments, trial.value or ""),
+        key=lambda trial: (trial.ended, trial.key),
     )
     learner = _learner(plan, ended, learners)
     pending = _candidates(plan, [t for t in request.trials if t.condition is Condition.PENDING])
@@ -77,21 +76,23 @@ def validate(experiment: Experiment) -> None:
     suggest(Request(experiment, (), wanted=1))
 
 
-def _learner(plan: Plan, ended: Sequence[PastTrial], learners: Learners | None) -> Learner:
-    digests = [digest_of(trial) for trial in ended]
-    learner = learners.take(plan.identity, digests) if learners is not None else None
+def _learner(plan: Plan, ended: Sequence[Trial], learners: Learners | None) -> Learner:
+    learner, digest = None, b""
+    if learners is not None:
+        lengths = {*learners.lengths(plan.identity), len(ended)}
+        prefixes = prefix_digests(ended, lengths)
+        learner, digest = learners.take(plan.identity, prefixes), prefixes[len(ended)]
     if learner is None:
         learner = Learner(plan.identity, plan.begin(), 0, b"")
     for number in range(learner.observed, len(ended)):
         observation = _observation(plan, number, ended[number])
         if observation is not None:
             learner.algorithm.observe(observation)
-    learner.observed = len(ended)
-    learner.digest = prefix_digests(digests, {len(digests)})[len(digests)]
+    learner.observed, learner.digest = len(ended), digest
     return learner
 
 
-def _observation(plan: Plan, number: int, trial: PastTrial) -> Observation | None:
+def _observation(plan: Plan, number: int, trial: Trial) -> Observation | None:
     """Return what a trial showed, None when it is not of this space."""
     try:
         candidate = plan.coder.candidate(trial.assignments)
@@ -113,10 +114,10 @@ def _number(text: str | None) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _candidates(plan: Plan, trials: Sequence[PastTrial]) -> list[Candidate]:
+def _candidates(plan: Plan, trials: Sequence[Trial]) -> list[Candidate]:
     """Return the candidates of trials, in an order that names and arrival do not change."""
     found = []
-    for trial in sorted(trials, key=lambda trial: trial.assignments):
+    for trial in sorted(trials, key=lambda trial: trial.key):
         try:
             found.append(plan.coder.candidate(trial.assignments))
         except InvalidSpecError:
@@ -127,7 +128,7 @@ def _candidates(plan: Plan, trials: Sequence[PastTrial]) -> list[Candidate]:
 def _ask(
     plan: Plan,
     algorithm: Algorithm,
-    ended: Sequence[PastTrial],
+    ended: Sequence[Trial],
     pending: Sequence[Candidate],
     number: int,
     wanted: int,
@@ -146,7 +147,7 @@ def _ask(
 
 
 def _draw_elsewhere(
-    plan: Plan, ended: Sequence[PastTrial], waiting: Sequence[Candidate], number: int
+    plan: Plan, ended: Sequence[Trial], waiting: Sequence[Candidate], number: int
 ) -> Candidate | None:
     """Draw at random, for clients that always send the same count of suggestions given."""
     tried = _candidates(plan, ended)
