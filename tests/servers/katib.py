@@ -49,21 +49,26 @@ class Controller:
     """The part of Katib's controller that asks for suggestions and runs trials.
 
     Trials end one after the other, the oldest first, except that every seventh ends late.
+
+    Args:
+        stub: called before each request, as the server may be another one by then.
+        total: trials that are started in all.
     """
 
     def __init__(
-        self, api: Any, stub: Callable[[], Any], experiment: Any, parallel: int = 3
+        self, api: Any, stub: Callable[[], Any], experiment: Any, total: int, parallel: int = 3
     ) -> None:
         self._api = api
         self._stub = stub
         self._experiment = experiment
+        self._total = total
         self._parallel = parallel
         self.trials: list[Any] = []
 
-    def run(self, count: int, objective: Objective) -> None:
-        """Go on until `count` trials have ended, and none runs."""
-        while self._ended() < count:
-            missing = min(self._parallel, count - self._ended()) - len(self._running())
+    def run(self, objective: Objective, until: int | None = None) -> None:
+        """Go on until so many trials have ended, all if None."""
+        while self._ended() < (self._total if until is None else until):
+            missing = min(self._parallel, self._total - self._ended()) - len(self._running())
             if missing > 0:
                 self._start(missing)
             self._end_one(objective)
