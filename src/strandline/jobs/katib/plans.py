@@ -9,6 +9,7 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Protocol
 
 from strandline.jobs.katib.algorithms import (
@@ -27,6 +28,7 @@ from strandline.search.space import Candidate, Space
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
 
+_NEEDED_LATE = {"gaussian-process": ("torch", "scipy")}
 OWN_PREFIX = "strandline-"
 """Before the name of one of our algorithms, so that it can stand beside Katib's own."""
 
@@ -92,8 +94,16 @@ class Plan:
         """Return the algorithm before it has learned anything.
 
         Raises:
-            InvalidSpecError: it does not take its settings or the space.
+            InvalidSpecError: it does not take its settings or the space, or this
+                installation lacks what it needs.
         """
+        # Optuna imports some of it with the first suggestion that is not a random one.
+        for package in _NEEDED_LATE.get(self.algorithm, ()):
+            if find_spec(package) is None:
+                raise InvalidSpecError(
+                    f"algorithm {self.algorithm!r} needs {package}, which is not installed where "
+                    "this service runs: install it there, or choose tpe"
+                )
         return make_algorithm(self.algorithm, self.coder.space, self.seed, self.settings)
 
 
