@@ -174,7 +174,8 @@ def _is_note(field: str | int, key: str, value: str) -> bool:
 # ------------------------------------------------------------ objective
 
 _OBJECTIVE: Path = (*_SPEC, "objective")
-_METRIC = (
+_OWN_METRICS = "val/"
+_STRANGER = (
     "Strandline's own trials report val/log_loss, val/error, val/precision_at_1, val/auc_pr and "
     "val/auc_roc: name the one that is meant"
 )
@@ -192,10 +193,11 @@ def _objective(reader: Reader) -> dict[str, Any]:
         reader.refuse(metric, "it is missing: name the metric")
     name = re.sub(r"[^A-Za-z0-9_./@-]", "_", text)[:127]
     name = name if re.match(r"[A-Za-z_]", name) else f"_{name}"
-    if name == text:
-        report.converted(metric, "spec.objectives[0].metric", _METRIC)
+    notes = [f"called {name}"] * (name != text) + [_STRANGER] * (not name.startswith(_OWN_METRICS))
+    if notes:
+        report.approximated(metric, "spec.objectives[0].metric", "; ".join(notes))
     else:
-        report.approximated(metric, "spec.objectives[0].metric", f"called {name}. {_METRIC}")
+        report.converted(metric, "spec.objectives[0].metric")
     made: dict[str, Any] = {"objectives": [{"metric": name, "goal": goal}]}
     value = reader.number((*_OBJECTIVE, "goal"))
     if value is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Any
 
 from strandline.jobs.katib.declared import (
@@ -16,6 +17,7 @@ from strandline.jobs.katib.declared import (
 )
 from strandline.jobs.katib.fates import Path, shown
 from strandline.jobs.katib.reader import Reader
+from strandline.spec.records import Task
 from strandline.spec.search_space import SpacePreset
 
 PARAMETERS: Path = ("spec", "parameters")
@@ -23,9 +25,9 @@ NAS: Path = ("spec", "nasConfig")
 _NAS_PRESET = "cells"
 _MOST_PARAMETERS = 128
 _MOST_VALUES = 256
-_RENAME = (
-    "Strandline's own trials know the parameters of the transfer preset: give it the name of one "
-    "of those if it means the same"
+_STRANGER = (
+    "Strandline's own trials know no parameter of this name: give it the name of one that means "
+    "the same (docs/reference/katib.md lists them)"
 )
 
 
@@ -82,12 +84,25 @@ def _name(reader: Reader, path: Path, name: str, target: str, taken: set[str]) -
     while ours in taken:
         ours += "_"
     taken.add(ours)
-    if ours == name:
-        reader.report.converted(path, f"{target}.name", _RENAME)
+    known = "" if ours in known_parameters() else _STRANGER
+    if ours != name:
+        called = f"called {ours}: names here have letters, digits, _ and ., and differ"
+        known = f"{called}. {known}".removesuffix(". ")
+    if known:
+        reader.report.approximated(path, f"{target}.name", known)
     else:
-        note = f"called {ours}: names here have letters, digits, _ and ., and differ. {_RENAME}"
-        reader.report.approximated(path, f"{target}.name", note)
+        reader.report.converted(path, f"{target}.name")
     return ours
+
+
+@cache
+def known_parameters() -> tuple[str, ...]:
+    """Return the names of what Strandline's own trials can be given."""
+    from strandline.learn.transfer_space import transfer_space
+    from strandline.zoo.efficientnet_lite import VARIANTS
+
+    space = transfer_space("best", [next(iter(VARIANTS))], Task.MULTICLASS)
+    return tuple(parameter.name for parameter in space.parameters)
 
 
 def _listed(reader: Reader, path: Path, declared: Declared, target: str) -> dict[str, Any]:
