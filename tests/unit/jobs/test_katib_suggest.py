@@ -81,19 +81,21 @@ def played(
     return trials
 
 
-def game_for(algorithm: str) -> tuple[Sequence[Declared], Callable[[Assignments], float]]:
-    """A space that the algorithm can search, and what its trials give."""
+def game_for(algorithm: str) -> tuple[Experiment, int, Callable[[Assignments], float]]:
+    """An Experiment that the algorithm can search, its trials, and what each gives."""
     if algorithm in ("grid", "cmaes"):
-        return GRID_ONLY, lambda given: float(given[1][1])
-    return MIXED, loss
+        return make_experiment(algorithm, GRID_ONLY), 30, lambda given: float(given[1][1])
+    if algorithm == "bayesianoptimization":  # seconds for each suggestion that it thinks about
+        return make_experiment(algorithm, settings=(("n_initial_points", "12"),)), 15, loss
+    return make_experiment(algorithm), 30, loss
 
 
 @pytest.mark.parametrize("algorithm", SERVED)
 def test_no_suggestion_repeats_and_all_are_in_the_feasible_space(algorithm: str) -> None:
-    parameters, outcome = game_for(algorithm)
-    trials = played(make_experiment(algorithm, parameters), 30, Learners(), 3, outcome)
-    assert len({trial.assignments for trial in trials}) == 30
-    for declared in parameters:
+    experiment, count, outcome = game_for(algorithm)
+    trials = played(experiment, count, Learners(), 3, outcome)
+    assert len({trial.assignments for trial in trials}) == count
+    for declared in experiment.parameters:
         values = {dict(trial.assignments)[declared.name] for trial in trials}
         if declared.values:
             assert values <= set(declared.values)
@@ -105,11 +107,9 @@ def test_no_suggestion_repeats_and_all_are_in_the_feasible_space(algorithm: str)
 
 @pytest.mark.parametrize("algorithm", SERVED)
 def test_the_answer_is_the_same_with_and_without_what_was_kept(algorithm: str) -> None:
-    parameters, outcome = game_for(algorithm)
-    experiment = make_experiment(algorithm, parameters)
-    assert played(experiment, 24, Learners(), 3, outcome) == played(
-        experiment, 24, None, 3, outcome
-    )
+    experiment, count, outcome = game_for(algorithm)
+    kept = played(experiment, count, Learners(), 3, outcome)
+    assert kept == played(experiment, count, None, 3, outcome)
 
 
 @settings(max_examples=40)
