@@ -321,6 +321,37 @@ def test_hyperband_becomes_early_stopping() -> None:
     assert (spec.early_stopping.name, spec.early_stopping.settings) == ("hyperband", {"eta": 4})
 
 
+def test_hyperband_leaves_no_room_for_another_rule() -> None:
+    conversion = convert(
+        make_experiment(
+            algorithm={"algorithmName": "hyperband"},
+            earlyStopping={"algorithmName": "medianstop"},
+        )
+    )
+    assert conversion.search.spec.early_stopping.name == "hyperband"
+    fate = fate_of(conversion, "spec.earlyStopping.algorithmName")
+    assert fate.outcome is Outcome.NO_EQUAL
+
+
+def test_an_algorithm_of_ours_comes_back_with_its_settings() -> None:
+    algorithm = {
+        "algorithmName": "strandline-tpe",
+        "algorithmSettings": named(("startup", "4"), ("random_state", "9")),
+    }
+    conversion = convert(make_experiment(algorithm=algorithm))
+    assert conversion.document["spec"]["algorithm"] == {"name": "tpe", "settings": {"startup": 4}}
+    assert conversion.search.spec.seed == 9
+
+
+@pytest.mark.parametrize("field", ["algorithm", "earlyStopping"])
+def test_an_image_that_is_not_katibs_own_has_no_equal(field: str) -> None:
+    settings = named(("depth", "3"))
+    chosen = {"algorithmName": "magic", "algorithmSettings": settings}
+    conversion = convert(make_experiment(**{field: chosen}))
+    told = [f for f in conversion.fates if f.path.startswith(f"spec.{field}.")]
+    assert [fate.outcome for fate in told] == [Outcome.NO_EQUAL] * 3 + [Outcome.ADDED]
+
+
 def test_a_seed_beyond_ours_is_said_to_be_another() -> None:
     algorithm = {
         "algorithmName": "random",
@@ -369,7 +400,17 @@ def test_what_katib_assumes_is_stated() -> None:
         ({"parameters": [make_parameter("n", "categorical", list=[])]}, "list", "empty"),
         ({"parameters": [make_parameter("")]}, "name", "name the parameter"),
         ({"objective": {"type": "best"}}, "objective.type", "minimize or maximize"),
-        ({"algorithm": {"algorithmName": "magic"}}, "algorithmName", "multivariate-tpe"),
+        ({"algorithm": {}}, "algorithmName", "multivariate-tpe"),
+        (
+            {
+                "algorithm": {
+                    "algorithmName": "strandline-tpe",
+                    "algorithmSettings": named(("startup", "x")),
+                }
+            },
+            "algorithmSettings",
+            "whole number",
+        ),
         (
             {"algorithm": {"algorithmName": "tpe", "algorithmSettings": named(("depth", "1"))}},
             "algorithmSettings[0]",
@@ -385,7 +426,6 @@ def test_what_katib_assumes_is_stated() -> None:
             "algorithmSettings[0]",
             "whole number from 0",
         ),
-        ({"earlyStopping": {"algorithmName": "luck"}}, "earlyStopping", "medianstop"),
         ({"maxTrialCount": 0}, "maxTrialCount", "from 1"),
         ({"maxTrialCount": [1]}, "maxTrialCount", "one value"),
         ({"resumePolicy": "Maybe"}, "resumePolicy", "LongRunning"),

@@ -6,14 +6,20 @@ has no equal says why, and what to do instead.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import inspect
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 
+from strandline.search.registry import ALGORITHMS
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
 
 SEED = "seed"
 LARGEST_SEED = 2**31 - 1
+OWN_PREFIX = "strandline-"
+"""Before the name of one of our algorithms, so that it can stand beside Katib's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,3 +246,48 @@ def parsed(what: str, settings: Mapping[str, Setting], name: str, text: str) -> 
         return settings[name].parse(text)
     except ValueError as error:
         raise InvalidSpecError(f"{what}: setting {name} is {text!r}: {error}") from None
+
+
+def _guessed(text: str) -> Scalar:
+    """Read a setting whose default does not tell what it is."""
+    for kind in (int, float):
+        with contextlib.suppress(ValueError):
+            return kind(text)
+    return _TRUTHS.get(text, text)
+
+
+_TRUTHS: Mapping[str, Scalar] = {"true": True, "false": False}
+_READ: Mapping[type, Callable[[str], Scalar]] = {
+    bool: _TRUTHS.__getitem__,
+    type(None): _guessed,
+}
+_WRITTEN: Mapping[type, str] = {
+    bool: "write true or false",
+    int: "write a whole number",
+    float: "write a number",
+}
+
+
+def own_settings(name: str, given: Iterable[tuple[str, str]]) -> dict[str, Scalar]:
+    """Read settings of one of our algorithms, each as what its default is.
+
+    Those it does not have are left to the registry to refuse.
+
+    Args:
+        given: names and texts; `random_state` is the seed.
+
+    Raises:
+        InvalidSpecError: one cannot be read.
+    """
+    module, _, attribute = ALGORITHMS[name].partition(":")
+    known = inspect.signature(getattr(import_module(module), attribute)).parameters
+    settings: dict[str, Scalar] = {}
+    for setting, text in given:
+        ours = SEED if setting == "random_state" else setting
+        kind = int if ours == SEED else type(known[ours].default) if ours in known else str
+        try:
+            settings[ours] = _READ.get(kind, kind)(text)
+        except (KeyError, ValueError, TypeError):
+            what = _WRITTEN.get(kind, "leave it out")
+            raise InvalidSpecError(f"{name}: setting {setting} is {text!r}: {what}") from None
+    return settings

@@ -11,14 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from strandline.jobs.katib.algorithms import (
-    KATIB_ALGORITHMS,
-    LARGEST_SEED,
-    MEDIAN_STOP,
-    SEED,
-    Setting,
-    parsed,
-)
+from strandline.jobs.katib.convert_algorithm import convert_algorithm, convert_early_stopping
 from strandline.jobs.katib.convert_space import convert_space
 from strandline.jobs.katib.fates import Fate, Path, shown
 from strandline.jobs.katib.reader import Reader
@@ -30,7 +23,6 @@ from strandline.spec.v1alpha1 import API_VERSION, Search
 KATIB_API = "kubeflow.org/v1beta1"
 PLACEHOLDER = "name-your-dataset"
 _SPEC: Path = ("spec",)
-_STOPPING = "earlyStopping."
 _KATIB_PARALLEL = 3
 _MOST_PARALLEL = 10_000
 _MOST_TRIALS = 1_000_000
@@ -85,8 +77,8 @@ def convert(document: Any, dataset: str | None = None) -> Conversion:
     metadata = _metadata(reader)
     spec = {"dataset": _dataset(reader, dataset), "space": convert_space(reader)}
     spec |= _objective(reader)
-    spec |= _algorithm(reader)
-    spec |= _early_stopping(reader, spec)
+    spec |= convert_algorithm(reader)
+    spec |= convert_early_stopping(reader, spec)
     spec |= _budget(reader)
     tell_surroundings(reader)
     if reader.problems:
@@ -218,101 +210,6 @@ def _tell_strategy(reader: Reader, path: Path) -> None:
         else:
             note = "a trial counts with its last step's value: report the best one as that"
             reader.report.no_equal(field, note)
-
-
-# ------------------------------------------------------------ algorithm
-
-_ALGORITHM: Path = (*_SPEC, "algorithm")
-_STOP: Path = (*_SPEC, "earlyStopping")
-
-
-def _algorithm(reader: Reader) -> dict[str, Any]:
-    path = (*_ALGORITHM, "algorithmName")
-    name = reader.text(path)
-    known = KATIB_ALGORITHMS.get(name)
-    if known is None:
-        reader.refuse(path, f"it is {name!r}: Katib's are {', '.join(KATIB_ALGORITHMS)}")
-        return {}
-    target = "spec.algorithm.name"
-    if known.early_stopping:
-        target += " and spec.earlyStopping.name"
-    if known.note:
-        reader.report.approximated(path, target, f"{known.ours}: {known.note}")
-    else:
-        reader.report.converted(path, target, known.ours)
-    found = _settings(reader, _ALGORITHM, name, known.settings, "spec.algorithm.settings")
-    made: dict[str, Any] = {}
-    if SEED in found:
-        made["seed"] = found.pop(SEED)
-    stopping = {k: found.pop(k) for k in list(found) if k.startswith(_STOPPING)}
-    made["algorithm"] = _choice(known.ours, found)
-    if known.early_stopping:
-        settings = {key.removeprefix(_STOPPING): value for key, value in stopping.items()}
-        made["earlyStopping"] = _choice(known.early_stopping, settings)
-    return made
-
-
-def _choice(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {"name": name, "settings": dict(settings)} if settings else {"name": name}
-
-
-def _settings(
-    reader: Reader, above: Path, what: str, known: Mapping[str, Setting], target: str
-) -> dict[str, Any]:
-    made: dict[str, Any] = {}
-    for path in reader.entries((*above, "algorithmSettings")):
-        name, text = reader.text((*path, "name")), reader.text((*path, "value"))
-        try:
-            value = parsed(what, known, name, text)
-        except InvalidSpecError as error:
-            reader.refuse(path, str(error))
-            continue
-        setting = known[name]
-        if setting.ours in made:
-            reader.refuse(path, f"{name} stands there twice: keep one")
-        if setting.ours is not None:
-            made[setting.ours] = value
-        if setting.ours == SEED:
-            made[SEED] = int(text) % (LARGEST_SEED + 1)
-        for field in ((*path, "name"), (*path, "value")):
-            _tell_setting(reader, field, name, setting, target, same=made.get(SEED) == value)
-    return made
-
-
-def _tell_setting(
-    reader: Reader, path: Path, name: str, setting: Setting, target: str, *, same: bool
-) -> None:
-    ours = setting.ours
-    if ours is None:
-        reader.report.no_equal(path, f"{name}: {setting.note}")
-    elif ours.startswith(_STOPPING):
-        place = f"spec.earlyStopping.settings.{ours.removeprefix(_STOPPING)}"
-        reader.report.converted(path, place, setting.note)
-    elif ours != SEED:
-        reader.report.converted(path, f"{target}.{ours}", setting.note)
-    elif same:
-        reader.report.converted(path, "spec.seed")
-    else:
-        reader.report.approximated(path, "spec.seed", "a seed is below 2^31: its remainder")
-
-
-def _early_stopping(reader: Reader, spec: Mapping[str, Any]) -> dict[str, Any]:
-    path = (*_STOP, "algorithmName")
-    name = reader.text(path)
-    if not reader.has(_STOP):
-        if "earlyStopping" in spec:
-            return {}
-        reader.report.added(
-            "spec.earlyStopping.name", "none", "Katib stops no trial early unless told to"
-        )
-        return {"earlyStopping": {"name": "none"}}
-    if name != "medianstop":
-        reader.refuse(path, f"it is {name!r}: Katib's is medianstop")
-        return {}
-    note = "median: a trial is compared with the others' values at the same step"
-    reader.report.converted(path, "spec.earlyStopping.name", note)
-    target = "spec.earlyStopping.settings"
-    return {"earlyStopping": _choice("median", _settings(reader, _STOP, name, MEDIAN_STOP, target))}
 
 
 # ------------------------------------------------------------ budget

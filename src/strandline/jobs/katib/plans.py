@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
-import inspect
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
 
 from strandline.jobs.katib.algorithms import (
     KATIB_ALGORITHMS,
     LARGEST_SEED,
+    OWN_PREFIX,
     SEED,
     Algorithm as KatibAlgorithm,
+    own_settings,
     parsed,
 )
 from strandline.jobs.katib.codecs import Codec, codec_of
@@ -29,8 +28,6 @@ from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
 
 _NEEDED_LATE = {"gaussian-process": ("torch", "scipy")}
-OWN_PREFIX = "strandline-"
-"""Before the name of one of our algorithms, so that it can stand beside Katib's own."""
 
 _log = logging.getLogger(__name__)
 
@@ -154,7 +151,7 @@ def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
         name = known.ours
     else:
         name = _own_name(asked, known)
-        settings = _own_settings(name, experiment.settings)
+        settings = own_settings(name, experiment.settings)
     seed = settings.pop(SEED, None)
     if seed is None:
         digest = hashlib.sha256(experiment.name.encode()).digest()
@@ -185,43 +182,4 @@ def _katib_settings(asked: str, known: KatibAlgorithm, given: Assignments) -> di
             _log.warning("%s: setting %s = %s is ignored: %s", asked, setting, text, why)
         else:
             settings[ours] = value
-    return settings
-
-
-def _guessed(text: str) -> Scalar:
-    """Read a setting whose default does not tell what it is."""
-    for kind in (int, float):
-        with contextlib.suppress(ValueError):
-            return kind(text)
-    return _TRUTHS.get(text, text)
-
-
-_TRUTHS: Mapping[str, Scalar] = {"true": True, "false": False}
-_READ: Mapping[type, Callable[[str], Scalar]] = {
-    bool: _TRUTHS.__getitem__,
-    type(None): _guessed,
-}
-_WRITTEN: Mapping[type, str] = {
-    bool: "write true or false",
-    int: "write a whole number",
-    float: "write a number",
-}
-
-
-def _own_settings(name: str, given: Assignments) -> dict[str, Scalar]:
-    """Read settings of one of our algorithms, each as what its default is.
-
-    Those it does not have are left to the registry to refuse.
-    """
-    module, _, attribute = ALGORITHMS[name].partition(":")
-    known = inspect.signature(getattr(import_module(module), attribute)).parameters
-    settings: dict[str, Scalar] = {}
-    for setting, text in given:
-        ours = SEED if setting == "random_state" else setting
-        kind = int if ours == SEED else type(known[ours].default) if ours in known else str
-        try:
-            settings[ours] = _READ.get(kind, kind)(text)
-        except (KeyError, ValueError, TypeError):
-            what = _WRITTEN.get(kind, "leave it out")
-            raise InvalidSpecError(f"{name}: setting {setting} is {text!r}: {what}") from None
     return settings
