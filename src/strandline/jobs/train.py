@@ -8,7 +8,7 @@ one when it is started again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from strandline.jobs.examined import check_learnable
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
-from strandline.search.space import Candidate, Space
+from strandline.search.space import Candidate, Constraint, Space
 from strandline.spec.errors import (
     BudgetExhaustedError,
     FailedRunError,
@@ -171,8 +171,10 @@ def _space_of(spec: SearchSpec, evidence: Evidence) -> tuple[Space, Sequence[Can
     effort = spec.space.effort
     chosen = tuple(spec.space.backbones or backbones.names(effort))
     if spec.space.preset is SpacePreset.CUSTOM:
-        return custom_space(spec.space.parameters or (), chosen, task), ()
-    return transfer_space(effort, chosen, task), default_candidates(effort, chosen, task)
+        return custom_space(spec.space, chosen, task), ()
+    constraints = tuple(Constraint(text) for text in spec.space.constraints or ())
+    space = replace(transfer_space(effort, chosen, task), constraints=constraints)
+    return space, default_candidates(effort, chosen, task)
 
 
 def _images(items: Sequence[Item], parts: Sequence[Split | None], split: Split) -> list[str]:

@@ -10,23 +10,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from strandline.learn.transfer_space import default_candidates, transfer_space
-from strandline.search.space import Categorical, Parameter, Space, space_from_spec
+from strandline.search.space import Categorical, Constraint, Parameter, Space, space_from_spec
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar, Task
-from strandline.spec.search_space import Parameter as ParameterSpec
+from strandline.spec.search_space import Space as SpaceSpec
 
 
-def custom_space(
-    parameters: Sequence[ParameterSpec], backbones: Sequence[str], task: Task
-) -> Space:
-    """Return the space of `parameters`, completed by constants from the baseline.
+def custom_space(written: SpaceSpec, backbones: Sequence[str], task: Task) -> Space:
+    """Return the space of the parameters written, completed by constants from the baseline.
 
     Raises:
         InvalidSpecError: a name is not one of the transfer space's, or a value not one of
             its parameter's.
     """
     known = {p.name: p for p in transfer_space("best", backbones, task).parameters}
-    chosen = [_typed(p, known) for p in space_from_spec(parameters).parameters]
+    own = space_from_spec(written.parameters or ())
+    chosen = [_typed(p, known) for p in own.parameters]
     names = {parameter.name for parameter in chosen}
     baseline = default_candidates("best", backbones, task)[0]
     constants = [
@@ -38,7 +37,8 @@ def custom_space(
         for p in known.values()
         if p.name not in names | set(baseline) and p.name.split(".")[0] in heads
     ]
-    return Space((*constants, *chosen, *defaults))
+    constraints = tuple(Constraint(text) for text in written.constraints or ())
+    return Space((*constants, *chosen, *defaults), constraints)
 
 
 def _typed(parameter: Parameter, known: Mapping[str, Parameter]) -> Parameter:

@@ -6,37 +6,31 @@ one trial draws does not depend on how many draws came before it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import product
+from collections.abc import Container, Iterable
 
 import numpy as np
 
-from strandline.search.algorithm import Observation
-from strandline.search.space import Candidate, Categorical, Int, Parameter, Space, candidate_key
-from strandline.spec.records import Scalar
+from strandline.search.record import Learner
+from strandline.search.space import Candidate, Space, candidate_key
 
 _ATTEMPTS = 200
 # Spaces up to this size are listed whole when drawing finds nothing new.
 _LARGEST_LISTED = 100_000
 
 
-class RandomSearch:
-    """Uniform draws from the space, each candidate once."""
+class RandomSearch(Learner):
+    """Uniform draws from the space, each candidate once unless `repeats`."""
 
-    def __init__(self, space: Space, seed: int) -> None:
-        self._space = space
-        self._seed = seed
-        self._seen: set[str] = set()
+    def __init__(self, space: Space, seed: int, repeats: bool = False) -> None:
+        super().__init__(space, seed, repeats=repeats)
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
-        taken = self._seen | {candidate_key(candidate) for candidate in pending}
-        return draw_new(self._space, self._seed, number, taken)
-
-    def observe(self, observation: Observation) -> None:
-        self._seen.add(candidate_key(observation.candidate))
+        if self._repeats:
+            return self._space.sample(self._rng(number))
+        return draw_new(self._space, self._seed, number, self._unavailable(pending))
 
 
-def draw_new(space: Space, seed: int, number: int, taken: set[str]) -> Candidate | None:
+def draw_new(space: Space, seed: int, number: int, taken: Container[str]) -> Candidate | None:
     """Draw a candidate that is not taken; None when there is none left."""
     for attempt in range(_ATTEMPTS):
         candidate = space.sample(np.random.default_rng([seed, number, attempt]))
@@ -45,29 +39,9 @@ def draw_new(space: Space, seed: int, number: int, taken: set[str]) -> Candidate
     return _pick_left(space, np.random.default_rng([seed, number, _ATTEMPTS]), taken)
 
 
-def _pick_left(space: Space, rng: np.random.Generator, taken: set[str]) -> Candidate | None:
+def _pick_left(space: Space, rng: np.random.Generator, taken: Container[str]) -> Candidate | None:
     if space.size() > _LARGEST_LISTED:
         return None  # so many equal draws in so large a space: nothing new can be expected
-    left = {candidate_key(each): each for each in list_candidates(space)}
-    free = sorted(left.keys() - taken)
+    left = {candidate_key(each): each for each in space.list_candidates()}
+    free = sorted(key for key in left if key not in taken)
     return left[free[int(rng.integers(len(free)))]] if free else None
-
-
-def list_candidates(space: Space) -> Iterator[Candidate]:
-    """List all candidates of a finite space, each once."""
-    seen: set[str] = set()
-    for values in product(*(_values(parameter) for parameter in space.parameters)):
-        chosen = dict(zip((p.name for p in space.parameters), values, strict=True))
-        candidate = space.walk(lambda parameter, chosen=chosen: chosen[parameter.name])  # type: ignore[misc]  # bound early
-        key = candidate_key(candidate)
-        if key not in seen:
-            seen.add(key)
-            yield candidate
-
-
-def _values(parameter: Parameter) -> tuple[Scalar, ...]:
-    if isinstance(parameter, Categorical):
-        return parameter.values
-    if isinstance(parameter, Int):
-        return tuple(range(parameter.low, parameter.high + 1, parameter.step))
-    return (parameter.low,)

@@ -20,6 +20,16 @@ from strandline.spec.records import Scalar
 ALGORITHMS = {
     "random": "strandline.search.random:RandomSearch",
     "tpe": "strandline.search.tpe:TpeSearch",
+    "predictor-evolution": "strandline.search.predictor_evolution:PredictorEvolution",
+    "grid": "strandline.search.grid:GridSearch",
+    "quasi-random": "strandline.search.quasi_random:QuasiRandomSearch",
+    "gaussian-process": "strandline.search.gaussian_process:GaussianProcessSearch",
+    "cma-es": "strandline.search.cma_es:CmaEsSearch",
+    "regularized-evolution": "strandline.search.regularized_evolution:RegularizedEvolution",
+    "local-search": "strandline.search.local_search:LocalSearch",
+    "reinforce": "strandline.search.reinforce:ReinforceSearch",
+    "ppo": "strandline.search.ppo:PpoSearch",
+    "nsga2": "strandline.search.nsga2:Nsga2Search",
 }
 
 SCHEDULERS = {

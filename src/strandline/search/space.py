@@ -9,134 +9,72 @@ condition does not hold are absent from it.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from itertools import product
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from strandline.search.constraints import Constraint
+from strandline.search.parameters import (
+    Candidate,
+    Categorical,
+    Condition,
+    Float,
+    Int,
+    Parameter,
+    check_range,
+)
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar, canonical_json
 from strandline.spec.search_space import Parameter as ParameterSpec, ParameterType
 
-Candidate = Mapping[str, Scalar]
+__all__ = [
+    "Candidate",
+    "Categorical",
+    "Condition",
+    "Constraint",
+    "Float",
+    "Int",
+    "Parameter",
+    "Space",
+    "Structure",
+    "candidate_key",
+    "space_from_spec",
+    "space_to_spec",
+]
+
+# Draws that break a constraint before the space is said to be too narrow to draw from.
+_ATTEMPTS = 1000
 
 
-@dataclass(frozen=True, slots=True)
-class Condition:
-    """Holds while `parameter` is present and has one of `values`."""
+class Structure(Protocol):
+    """What is known of candidates beyond their parameters, such as the cell they make."""
 
-    parameter: str
-    values: tuple[Scalar, ...]
+    def canonical(self, candidate: Candidate) -> str:
+        """Return a text shared by candidates that are the same thing written differently."""
 
-    def holds(self, candidate: Candidate) -> bool:
-        """Return whether the condition holds for what is chosen so far."""
-        return self.parameter in candidate and candidate[self.parameter] in self.values
+    def features(self, candidate: Candidate) -> NDArray[np.float32]:
+        """Return numbers that predict how good the candidate is, always as many."""
 
-
-@dataclass(frozen=True, slots=True)
-class Float:
-    """A real number in [low, high], both inclusive; `log` needs low > 0."""
-
-    name: str
-    low: float
-    high: float
-    log: bool = False
-    when: Condition | None = None
-
-    def sample(self, rng: np.random.Generator) -> Scalar:
-        """Draw a value, uniform on the (logarithmic) scale."""
-        return self.from_unit(float(rng.random()))
-
-    def from_unit(self, unit: float) -> Scalar:
-        """Map [0, 1] onto the range."""
-        if self.log:
-            low, high = math.log(self.low), math.log(self.high)
-            return min(self.high, max(self.low, math.exp(low + unit * (high - low))))
-        return min(self.high, max(self.low, self.low + unit * (self.high - self.low)))
-
-    def allows(self, value: Scalar) -> bool:
-        """Return whether `value` is a number in the range."""
-        is_number = isinstance(value, int | float) and not isinstance(value, bool)
-        return is_number and self.low <= value <= self.high  # type: ignore[operator]  # a number
-
-    def size(self) -> float:
-        """Return how many values there are."""
-        return math.inf
-
-
-@dataclass(frozen=True, slots=True)
-class Int:
-    """A whole number in {low, low + step, …, ≤ high}; `log` needs low > 0 and step 1."""
-
-    name: str
-    low: int
-    high: int
-    log: bool = False
-    step: int = 1
-    when: Condition | None = None
-
-    def sample(self, rng: np.random.Generator) -> Scalar:
-        """Draw a value, uniform on the (logarithmic) scale."""
-        return self.from_unit(float(rng.random()))
-
-    def from_unit(self, unit: float) -> Scalar:
-        """Map [0, 1] onto the values, each with its fair share."""
-        if self.log:
-            low, high = math.log(self.low - 0.5), math.log(self.high + 0.5)
-            return min(self.high, max(self.low, round(math.exp(low + unit * (high - low)))))
-        count = (self.high - self.low) // self.step + 1
-        return self.low + self.step * min(count - 1, int(unit * count))
-
-    def allows(self, value: Scalar) -> bool:
-        """Return whether `value` is one of the whole numbers."""
-        if not isinstance(value, int) or isinstance(value, bool):
-            return False
-        return self.low <= value <= self.high and (value - self.low) % self.step == 0
-
-    def size(self) -> float:
-        """Return how many values there are."""
-        return float((self.high - self.low) // self.step + 1)
-
-
-@dataclass(frozen=True, slots=True)
-class Categorical:
-    """One of `values`, without an order."""
-
-    name: str
-    values: tuple[Scalar, ...]
-    when: Condition | None = None
-
-    def sample(self, rng: np.random.Generator) -> Scalar:
-        """Draw a value, each equally likely."""
-        return self.values[int(rng.integers(len(self.values)))]
-
-    def from_unit(self, unit: float) -> Scalar:
-        """Map [0, 1] onto the values, each with its fair share."""
-        return self.values[min(len(self.values) - 1, int(unit * len(self.values)))]
-
-    def allows(self, value: Scalar) -> bool:
-        """Return whether `value` is one of the values, and of the same type."""
-        return any(value == each and type(value) is type(each) for each in self.values)
-
-    def size(self) -> float:
-        """Return how many values there are."""
-        return float(len(self.values))
-
-
-Parameter = Float | Int | Categorical
+    def proxies(self, candidate: Candidate) -> NDArray[np.float32]:
+        """Return what is known without training: sizes, costs, zero-cost scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Space:
-    """An ordered set of parameters.
+    """An ordered set of parameters, the constraints on them, and the structure they make.
 
     Raises:
-        InvalidSpecError: a name stands twice, a range is empty, or a condition names a
-            parameter that does not stand before.
+        InvalidSpecError: a name stands twice, a range is empty, a condition names a
+            parameter that does not stand before, or a constraint one that is not here.
     """
 
     parameters: tuple[Parameter, ...]
+    constraints: tuple[Constraint, ...] = ()
+    structure: Structure | None = None
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -148,11 +86,20 @@ class Space:
                     f"parameter {parameter.name!r} depends on {parameter.when.parameter!r}, "
                     "which must stand before it"
                 )
-            _check_range(parameter)
+            check_range(parameter)
             seen.add(parameter.name)
+        for constraint in self.constraints:
+            if unknown := sorted(constraint.names - seen):
+                raise InvalidSpecError(
+                    f"constraint {constraint.text!r} names {unknown[0]!r}, "
+                    "which is no parameter of the space"
+                )
 
     def walk(self, choose: Callable[[Parameter], Scalar]) -> dict[str, Scalar]:
-        """Build a candidate: ask `choose` for each parameter that exists, in order."""
+        """Build a candidate: ask `choose` for each parameter that exists, in order.
+
+        Whether it holds the constraints is not looked at.
+        """
         candidate: dict[str, Scalar] = {}
         for parameter in self.parameters:
             if parameter.when is None or parameter.when.holds(candidate):
@@ -160,8 +107,50 @@ class Space:
         return candidate
 
     def sample(self, rng: np.random.Generator) -> dict[str, Scalar]:
-        """Draw a candidate."""
-        return self.walk(lambda parameter: parameter.sample(rng))
+        """Draw a candidate that holds the constraints.
+
+        Raises:
+            InvalidSpecError: a thousand draws found none.
+        """
+        for _ in range(_ATTEMPTS):
+            candidate = self.walk(lambda parameter: parameter.sample(rng))
+            if self.feasible(candidate):
+                return candidate
+        texts = "; ".join(constraint.text for constraint in self.constraints)
+        raise InvalidSpecError(f"next to no candidate holds the constraints ({texts}): widen them")
+
+    def feasible(self, candidate: Candidate) -> bool:
+        """Return whether the candidate holds all constraints."""
+        return all(constraint.holds(candidate) for constraint in self.constraints)
+
+    def canonical(self, candidate: Candidate) -> str:
+        """Return a text that candidates share which are the same thing."""
+        if self.structure is None:
+            return candidate_key(candidate)
+        return self.structure.canonical(candidate)
+
+    def list_candidates(self) -> Iterator[dict[str, Scalar]]:
+        """List all candidates that hold the constraints, each once.
+
+        Raises:
+            InvalidSpecError: there is no end of them.
+        """
+        listed = [parameter.listed() for parameter in self.parameters]
+        if any(values is None for values in listed):
+            raise InvalidSpecError("a space with a continuous parameter has no list")
+        names = [parameter.name for parameter in self.parameters]
+        conditional = any(parameter.when is not None for parameter in self.parameters)
+        seen: set[str] = set()
+        for values in product(*(each or () for each in listed)):
+            chosen = dict(zip(names, values, strict=True))
+            candidate = self.walk(lambda parameter, chosen=chosen: chosen[parameter.name])  # type: ignore[misc]  # bound early
+            if conditional:
+                key = candidate_key(candidate)
+                if key in seen:
+                    continue
+                seen.add(key)
+            if self.feasible(candidate):
+                yield candidate
 
     def validate(self, candidate: Candidate) -> None:
         """Check that `candidate` is one of this space.
@@ -181,6 +170,9 @@ class Space:
             active[parameter.name] = value
         if superfluous := sorted(set(candidate) - set(active)):
             raise InvalidSpecError(f"{', '.join(superfluous)}: no such parameter here")
+        for constraint in self.constraints:
+            if not constraint.holds(candidate):
+                raise InvalidSpecError(f"the candidate breaks the constraint {constraint.text!r}")
 
     def contains(self, candidate: Candidate) -> bool:
         """Return whether `candidate` is one of this space."""
@@ -193,7 +185,8 @@ class Space:
     def size(self) -> float:
         """Return the number of candidates; infinite when a float is among them.
 
-        An upper bound where conditions depend on conditions that exclude each other.
+        An upper bound where there are constraints, and where conditions depend on
+        conditions that exclude each other.
         """
         return math.prod((self._size_below(p) for p in self.parameters if p.when is None), start=1)
 
@@ -215,13 +208,13 @@ def candidate_key(candidate: Candidate) -> str:
     return canonical_json(dict(candidate)).decode()
 
 
-def space_from_spec(parameters: Sequence[ParameterSpec]) -> Space:
+def space_from_spec(parameters: Sequence[ParameterSpec], constraints: Sequence[str] = ()) -> Space:
     """Build the space of a Search kind's custom parameters, sorting parents first.
 
     Values of categoricals stay the text that was written.
 
     Raises:
-        InvalidSpecError: conditions run in a circle.
+        InvalidSpecError: conditions run in a circle, or a constraint cannot be read.
     """
     left = list(parameters)
     ordered: list[Parameter] = []
@@ -233,7 +226,7 @@ def space_from_spec(parameters: Sequence[ParameterSpec]) -> Space:
             raise InvalidSpecError(f"the conditions of {names} run in a circle")
         ordered.extend(_parameter_from_spec(p, parameters) for p in ready)
         left = [p for p in left if p not in ready]
-    return Space(tuple(ordered))
+    return Space(tuple(ordered), tuple(map(Constraint, constraints)))
 
 
 def _parameter_from_spec(spec: ParameterSpec, among: Sequence[ParameterSpec]) -> Parameter:
@@ -241,12 +234,13 @@ def _parameter_from_spec(spec: ParameterSpec, among: Sequence[ParameterSpec]) ->
     if spec.when is not None:
         decider = next(p for p in among if p.name == spec.when.parameter)
         when = Condition(spec.when.parameter, _typed_values(decider, spec.when.values))
-    if spec.type is ParameterType.CATEGORICAL:
-        return Categorical(spec.name, tuple(spec.values or ()), when)
+    if spec.type in (ParameterType.CATEGORICAL, ParameterType.ORDINAL):
+        ordered = spec.type is ParameterType.ORDINAL
+        return Categorical(spec.name, tuple(spec.values or ()), when, ordered)
     low, high = _bound(spec.min), _bound(spec.max)
     if spec.type is ParameterType.INT:
-        return Int(spec.name, int(low), int(high), spec.log, 1, when)
-    return Float(spec.name, low, high, spec.log, when)
+        return Int(spec.name, int(low), int(high), spec.log, int(spec.step or 1), when)
+    return Float(spec.name, low, high, spec.log, when, spec.step)
 
 
 def _typed_values(decider: ParameterSpec, values: Sequence[str]) -> tuple[Scalar, ...]:
@@ -265,34 +259,28 @@ def _bound(value: float | None) -> float:
     return value
 
 
-def _check_range(parameter: Parameter) -> None:
+def space_to_spec(space: Space) -> list[ParameterSpec]:
+    """Return the parameters as the Search kind writes them, values as text.
+
+    `space_from_spec` gives the space again, but for values that were not text.
+    """
+    return [ParameterSpec.model_validate(_written(parameter)) for parameter in space.parameters]
+
+
+def _written(parameter: Parameter) -> dict[str, Any]:
+    entry: dict[str, Any] = {"name": parameter.name}
     if isinstance(parameter, Categorical):
-        if not parameter.values:
-            raise InvalidSpecError(f"parameter {parameter.name!r} has no values")
-        return
-    if not parameter.low <= parameter.high or (parameter.log and parameter.low <= 0):
-        raise InvalidSpecError(
-            f"parameter {parameter.name!r}: low must not be above high, and above 0 for log"
-        )
-    if isinstance(parameter, Int) and (
-        parameter.step < 1 or (parameter.log and parameter.step > 1)
-    ):
-        raise InvalidSpecError(f"parameter {parameter.name!r}: step must be 1 (log) or more")
+        entry["type"] = ParameterType.ORDINAL if parameter.ordered else ParameterType.CATEGORICAL
+        entry["values"] = [_as_text(value) for value in parameter.values]
+    else:
+        entry["type"] = ParameterType.INT if isinstance(parameter, Int) else ParameterType.FLOAT
+        entry |= {"min": parameter.low, "max": parameter.high, "log": parameter.log}
+        entry |= {"step": parameter.step} if parameter.step not in (None, 1) else {}
+    if parameter.when is not None:
+        values = [_as_text(value) for value in parameter.when.values]
+        entry["when"] = {"parameter": parameter.when.parameter, "values": values}
+    return entry
 
 
-def to_plain(space: Space) -> list[dict[str, Any]]:
-    """Return the space as JSON can hold it, for receipts."""
-    plain: list[dict[str, Any]] = []
-    for parameter in space.parameters:
-        entry: dict[str, Any] = {"name": parameter.name, "type": type(parameter).__name__.lower()}
-        if isinstance(parameter, Categorical):
-            entry["values"] = list(parameter.values)
-        else:
-            entry |= {"min": parameter.low, "max": parameter.high, "log": parameter.log}
-        if parameter.when is not None:
-            entry["when"] = {
-                "parameter": parameter.when.parameter,
-                "values": list(parameter.when.values),
-            }
-        plain.append(entry)
-    return plain
+def _as_text(value: Scalar) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, strategies as st
 
 from strandline.search.algorithm import Algorithm, Observation
-from strandline.search.random import RandomSearch, list_candidates
-from strandline.search.registry import ALGORITHMS, make_algorithm
+from strandline.search.random import RandomSearch
+from strandline.search.registry import make_algorithm
 from strandline.search.space import (
     Categorical,
     Condition,
@@ -112,7 +112,7 @@ def test_a_candidate_of_another_space_is_refused(
 
 
 def test_the_size_is_the_number_of_candidates_there_are() -> None:
-    assert SMALL.size() == len(list(list_candidates(SMALL))) == 8  # (1 + 3) * 2
+    assert SMALL.size() == len(list(SMALL.list_candidates())) == 8  # (1 + 3) * 2
     assert HEADS.size() == math.inf
 
 
@@ -155,62 +155,13 @@ def test_equal_candidates_share_a_key_whatever_their_order() -> None:
     assert candidate_key({"a": 1}) != candidate_key({"a": True})
 
 
-# ---------------------------------------------------------------- all algorithms
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_each_candidate_of_a_finite_space_is_suggested_once(name: str) -> None:
-    algorithm = make_algorithm(name, SMALL, seed=3)
-    seen: list[str] = []
-    while (candidate := algorithm.suggest(len(seen), ())) is not None:
-        SMALL.validate(candidate)
-        algorithm.observe(Observation(len(seen), candidate, float(len(seen) % 3)))
-        seen.append(candidate_key(candidate))
-    assert len(seen) == len(set(seen)) == 8
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_what_is_being_tried_is_not_suggested(name: str) -> None:
-    algorithm = make_algorithm(name, SMALL, seed=0)
-    *pending, last = list_candidates(SMALL)
-    assert algorithm.suggest(0, pending) == last
-    assert algorithm.suggest(0, [*pending, last]) is None
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_a_suggestion_depends_on_seed_number_and_observations_alone(name: str) -> None:
-    def observed(ask: bool) -> Algorithm:
-        algorithm = make_algorithm(name, HEADS, seed=5)
-        source = RandomSearch(HEADS, seed=9)
-        for number in range(15):
-            candidate = source.suggest(number, ())
-            assert candidate is not None
-            if ask:  # what was asked before and thrown away leaves no trace
-                algorithm.suggest(number, ())
-            value = None if number == 3 else score_head(candidate)
-            algorithm.observe(Observation(number, candidate, value))
-        return algorithm
-
-    asked, restored = observed(ask=True), observed(ask=False)
-    assert asked.suggest(15, ()) == restored.suggest(15, ())
-    assert asked.suggest(16, ()) == restored.suggest(16, ())
-    assert asked.suggest(15, ()) != asked.suggest(16, ())
-
-
-@pytest.mark.parametrize("name", ALGORITHMS)
-def test_observations_of_a_space_that_was_edited_since_do_no_harm(name: str) -> None:
-    algorithm = make_algorithm(name, SMALL, seed=0)
-    for number in range(12):
-        algorithm.observe(Observation(number, {"kind": "gone", "n": number}, 1.0))
-    candidate = algorithm.suggest(12, ())
-    assert candidate is not None
-    SMALL.validate(candidate)
+# ---------------------------------------------------------------- registry
 
 
 def test_an_unknown_algorithm_or_setting_is_refused_with_those_there_are() -> None:
     with pytest.raises(InvalidSpecError, match="'magic': choose random, tpe"):
         make_algorithm("magic", SMALL, 0)
-    with pytest.raises(InvalidSpecError, match="it has candidates, startup"):
+    with pytest.raises(InvalidSpecError, match="it has candidates, repeats, startup"):
         make_algorithm("tpe", SMALL, 0, {"depth": 3})
 
 

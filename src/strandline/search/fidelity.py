@@ -1,0 +1,77 @@
+"""Two fidelities out of what trials gave: full trainings, and an early step most have done.
+
+A scheduler that stops trials early leaves values that may not be compared with those of
+full trainings. The step at which most trials have a value is taken as the low fidelity;
+what only reached other steps is left out.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strandline.search.algorithm import Observation
+from strandline.search.encoding import Floats
+from strandline.search.space import Candidate
+from strandline.search.surrogate import normal_scores
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What a surrogate learns from.
+
+    Attributes:
+        candidates: n of them; one that has both fidelities stands here twice.
+        low: [n], which values are of the low fidelity.
+        scores: [n], normal scores; the two fidelities' are on one scale.
+    """
+
+    candidates: Sequence[Candidate]
+    low: NDArray[np.bool_]
+    scores: Floats
+
+
+def gather(observations: Sequence[Observation]) -> Evidence:
+    """Return the evidence in observations that all have a value."""
+    complete = [each for each in observations if each.complete]
+    step = _low_step(observations)
+    early = [(each, value) for each in observations if (value := _at(each, step)) is not None]
+    if not complete:
+        # No training is full yet: the low fidelity is all there is.
+        early = early or [(each, float(each.value or 0.0)) for each in observations]
+        scores = normal_scores(np.array([value for _, value in early]))
+        return Evidence([each.candidate for each, _ in early], np.zeros(len(early), bool), scores)
+    full = normal_scores(np.array([each.value for each in complete], np.float64))
+    if step is None or len(early) < 2:
+        return Evidence([e.candidate for e in complete], np.zeros(len(complete), bool), full)
+    rough = normal_scores(np.array([value for _, value in early]))
+    both = {each.number for each in complete}
+    chosen = np.array([each.number in both for each, _ in early])
+    if chosen.sum() >= 2 and chosen.sum() < len(chosen):
+        # Full trainings are those that looked good early: their scores say so, too.
+        full = rough[chosen].mean() + rough[chosen].std() * full
+    candidates = [each.candidate for each in complete] + [each.candidate for each, _ in early]
+    low = np.arange(len(candidates)) >= len(complete)
+    return Evidence(candidates, low, np.concatenate([full, rough]))
+
+
+def _low_step(observations: Sequence[Observation]) -> int | None:
+    """Return the step most trials have done; the latest among equals.
+
+    None when every trial was a full one: then early steps tell nothing more.
+    """
+    if all(each.complete for each in observations):
+        return None
+    counts: Counter[int] = Counter()
+    for each in observations:
+        counts.update(step for step, _ in (each.curve[:-1] if each.complete else each.curve))
+    return max(counts, key=lambda step: (counts[step], step), default=None)
+
+
+def _at(observation: Observation, step: int | None) -> float | None:
+    curve = observation.curve[:-1] if observation.complete else observation.curve
+    return next((value for at, value in curve if at == step), None)

@@ -1,0 +1,228 @@
+"""Predictor-guided evolution: try the candidates a surrogate expects most of.
+
+BANANAS (White et al. 2021, arXiv 1910.11858) with a Gaussian process instead of an
+ensemble of networks: the first trials are drawn, spread over what is known of candidates
+without training (zero-cost proxies); then mutations and crosses of the best, with random
+candidates among them, are ranked by expected improvement (Jones et al. 1998) and the
+first is tried. Candidates that are the same thing written differently are not tried
+twice. Candidates being tried count as if they had given what is expected of them
+(Ginsbourger et al. 2010, "kriging believer"), so that many workers do not all try one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from strandline.search.algorithm import Observation
+from strandline.search.encoding import Blocks, Encoder, Floats
+from strandline.search.fidelity import gather
+from strandline.search.moves import cross, mutate
+from strandline.search.random import draw_new
+from strandline.search.record import Learner, Unavailable
+from strandline.search.space import Candidate, Space, candidate_key
+from strandline.search.surrogate import Kernel, Surrogate, fit_kernel
+
+# The hyperparameters are fitted anew when there is a tenth more to learn from, on so many
+# of the observations; the posterior takes more of them.
+_GROWTH = 1.1
+_LARGEST_FIT = 150
+_LARGEST_POSTERIOR = 400
+# Of the pool: random candidates, crosses of two parents, and mutations for the rest; every
+# third mutation is one of a mutation.
+_RANDOM_SHARE, _CROSS_SHARE = 0.3, 0.1
+# Draws of which a start takes the one at its place in the order of the proxies.
+_START_DRAWS = 32
+_START, _POOL = 1, 2
+
+
+class PredictorEvolution(Learner):
+    """Evolution guided by a Gaussian process.
+
+    Args:
+        startup: trials drawn before the surrogate is asked.
+        parents: so many of the best candidates are mutated and crossed.
+        pool: candidates that the surrogate ranks for each suggestion.
+        repeats: whether a candidate that was tried may be suggested again.
+    """
+
+    def __init__(
+        self,
+        space: Space,
+        seed: int,
+        startup: int = 10,
+        parents: int = 10,
+        pool: int = 300,
+        repeats: bool = False,
+    ) -> None:
+        if min(startup, parents, pool) < 1:
+            raise ValueError("startup, parents and pool must be at least 1")
+        super().__init__(space, seed, repeats=repeats)
+        self._startup = startup
+        self._parents = parents
+        self._pool = pool
+        self._encoder = Encoder(space, seed)
+        self._known: list[Observation] = []
+        self._known_version = -1
+        self._canonicals: dict[str, str] = {}
+        self._kernel: tuple[int, Kernel] | None = None
+
+    def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
+        running = list(pending)
+        taken = self._unavailable(running)
+        known = self._observed()
+        if len(known) < self._startup:
+            return self._draw_start(number, taken)
+        pool = self._propose(number, known, taken, running)
+        if not pool:
+            return draw_new(self._space, self._seed, number, taken)
+        return pool[int(np.argmax(self._expect(known, running, pool)))]
+
+    # ------------------------------------------------------------ what is known
+
+    def _observed(self) -> list[Observation]:
+        if self._known_version != self._version:
+            self._known = self._usable()
+            self._known_version = self._version
+        return self._known
+
+    def _canonical(self, candidate: Candidate) -> str:
+        key = candidate_key(candidate)
+        if self._space.structure is None:
+            return key
+        if key not in self._canonicals:
+            self._canonicals[key] = self._space.canonical(candidate)
+        return self._canonicals[key]
+
+    # ------------------------------------------------------------ what may be tried
+
+    def _draw_start(self, number: int, taken: Unavailable) -> Candidate | None:
+        """Draw a candidate, spreading the start over what is known without training."""
+        structure = self._space.structure
+        if structure is None:
+            return draw_new(self._space, self._seed, number, taken)
+        rng = self._rng(number, _START)
+        drawn = [self._space.sample(rng) for _ in range(_START_DRAWS)]
+        drawn = [candidate for candidate in drawn if candidate_key(candidate) not in taken]
+        if not drawn:
+            return draw_new(self._space, self._seed, number, taken)
+        proxies = np.stack([structure.proxies(candidate) for candidate in drawn])
+        ranks = proxies.argsort(0).argsort(0).mean(1)
+        # Numbers 0, 1, 2, … are spread evenly whatever their count (van der Corput 1935).
+        quantile = float(int(f"{number:032b}"[::-1], 2)) / 2**32
+        return drawn[int(np.argsort(ranks, kind="stable")[int(quantile * len(drawn))])]
+
+    def _propose(
+        self,
+        number: int,
+        known: Sequence[Observation],
+        taken: Unavailable,
+        running: Sequence[Candidate],
+    ) -> list[Candidate]:
+        """Return new candidates near the best ones, and random ones; none is taken."""
+        tried = set() if self._repeats else {self._canonical(each.candidate) for each in known}
+        tried |= {self._canonical(candidate) for candidate in running}
+        found: dict[str, Candidate] = {}
+        for candidate in self._stream(number, known):
+            if candidate_key(candidate) in taken:
+                continue
+            canonical = self._space.canonical(candidate)
+            if canonical not in tried:
+                found.setdefault(canonical, candidate)
+        return list(found.values())
+
+    def _stream(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
+        rng = self._rng(number, _POOL)
+        ranked = sorted(known, key=lambda each: (each.complete, each.value or 0.0), reverse=True)
+        parents = [each.candidate for each in ranked[: self._parents]]
+        for place in range(self._pool):
+            share = place / self._pool
+            parent = parents[int(rng.integers(len(parents)))]
+            if share < _RANDOM_SHARE:
+                yield self._space.sample(rng)
+            elif share < _RANDOM_SHARE + _CROSS_SHARE:
+                other = parents[int(rng.integers(len(parents)))]
+                yield cross(self._space, parent, other, rng)
+            else:
+                child = mutate(self._space, parent, rng)
+                yield child if place % 3 else mutate(self._space, child, rng)
+
+    # ------------------------------------------------------------ what is expected
+
+    def _expect(
+        self, known: Sequence[Observation], running: Sequence[Candidate], pool: list[Candidate]
+    ) -> Floats:
+        """Return the expected improvement of each candidate of the pool."""
+        evidence = gather(known)
+        kernel = self._fit(known)
+        chosen = _spread(evidence.scores, _LARGEST_POSTERIOR)
+        blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
+        low, scores = evidence.low[chosen], evidence.scores[chosen]
+        surrogate = Surrogate(kernel, blocks, low, scores)
+        best = float(surrogate.at_observed()[~low].max())
+        if running:
+            surrogate = _believe(surrogate, kernel, self._encoder, blocks, low, scores, running)
+        mean, deviation = surrogate.predict(self._encoder.encode(pool))
+        return expected_improvement(mean, deviation, best)
+
+    def _fit(self, known: Sequence[Observation]) -> Kernel:
+        """Return hyperparameters fitted to the first so many observations.
+
+        A function of what is known alone, not of when it was asked: a search that is
+        rebuilt from its trials goes on with the same ones.
+        """
+        evidence = gather(known[: _last_refit(len(known), self._startup)])
+        chosen = _spread(evidence.scores, _LARGEST_FIT)
+        low, scores = evidence.low[chosen], evidence.scores[chosen]
+        candidates = [evidence.candidates[place] for place in chosen]
+        state = hash((scores.tobytes(), low.tobytes(), *map(candidate_key, candidates)))
+        if self._kernel is None or self._kernel[0] != state:
+            self._kernel = (state, fit_kernel(self._encoder.encode(candidates), low, scores))
+        return self._kernel[1]
+
+
+def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:
+    """Return E[max(0, y - best)] for normal y of the given mean and deviation; [m]."""
+    z = (mean - best) / deviation
+    density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
+    return np.asarray(deviation * (z * ndtr(z) + density))
+
+
+def _believe(
+    surrogate: Surrogate,
+    kernel: Kernel,
+    encoder: Encoder,
+    blocks: Blocks,
+    low: NDArray[np.bool_],
+    scores: Floats,
+    running: Sequence[Candidate],
+) -> Surrogate:
+    """Return the surrogate that takes what it expects of the candidates running for given."""
+    theirs = encoder.encode(running)
+    joined = tuple(np.concatenate(pair) for pair in zip(blocks, theirs, strict=True))
+    expected, _ = surrogate.predict(theirs)
+    full = np.zeros(len(running), bool)
+    return Surrogate(
+        kernel, joined, np.concatenate([low, full]), np.concatenate([scores, expected])
+    )
+
+
+def _last_refit(known: int, startup: int) -> int:
+    """Return at how many observations the hyperparameters were fitted last."""
+    at = max(startup, 1)
+    while (later := max(at + 1, int(at * _GROWTH))) <= known:
+        at = later
+    return at
+
+
+def _spread(scores: Floats, most: int) -> NDArray[np.int64]:
+    """Return the places of at most so many scores: the best half of them, and every kth other."""
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    best, rest = order[: most // 2], order[most // 2 :]
+    picked = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, picked]))
