@@ -184,7 +184,7 @@ def test_health_is_told_under_the_names_that_are_asked_for(service: Service) -> 
         ("magic", {}, "choose random"),
         ("tpe", {"depth": "3"}, "no setting 'depth'"),
         ("random", {"random_state": "-3"}, "whole number from 0"),
-        ("pbt", {}, "not served"),
+        ("darts", {}, "not served"),
         ("", {}, "choose random"),
     ],
 )

@@ -28,7 +28,7 @@ from strandline.spec.errors import BudgetExhaustedError, InvalidSpecError
 SERVED = [
     name
     for name, known in KATIB_ALGORITHMS.items()
-    if not known.unserved and known.ours in ALGORITHMS and name != "enas"
+    if not known.unserved and known.ours in ALGORITHMS and name not in ("enas", "hyperband")
 ]
 MIXED = (
     Declared("rate", "double", "0.0001", "0.1", distribution="logUniform"),
@@ -238,7 +238,7 @@ def test_suggestions_that_never_became_trials_do_not_stop_the_sequence() -> None
     [
         ({"algorithm": "magic"}, "choose random, grid"),
         ({"algorithm": "pbt"}, "not served"),
-        ({"algorithm": "hyperband"}, "tpe"),
+        ({"algorithm": "strandline-pbt"}, "not served"),
         ({"algorithm": "darts"}, "not served"),
         ({"settings": (("speed", "9"),)}, "remove it; it takes random_state"),
         ({"settings": (("random_state", "-1"),)}, "whole number from 0"),

@@ -201,8 +201,6 @@ KATIB_ALGORITHMS: Mapping[str, Algorithm] = {
         "the brackets are an early-stopping rule here: trials go on from their checkpoints "
         "instead of being started again with more of the resource",
         early_stopping="hyperband",
-        unserved="it plans brackets of trials, not single suggestions: keep Katib's own image for "
-        "it, or name tpe here with earlyStopping medianstop",
     ),
     "enas": Algorithm(
         "reinforce",

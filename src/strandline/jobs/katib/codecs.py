@@ -58,6 +58,17 @@ class _Words:
 
 
 @dataclass(frozen=True, slots=True)
+class _Amounts:
+    parameter: Categorical
+
+    def text(self, value: Scalar) -> str:
+        return str(value)
+
+    def value(self, text: str) -> Scalar:
+        return _allowed(self.parameter, int(text) if text.isdecimal() else None, text)
+
+
+@dataclass(frozen=True, slots=True)
 class _Whole:
     parameter: Int
 
@@ -126,6 +137,11 @@ def codec_of(declared: Declared) -> Codec:
     first = max(1, round(numbers.low / numbers.step)) if log else 0
     steps = Int(name, first, first + count, log)
     return _Steps(steps, numbers.low, numbers.step, whole=declared.type == "int")
+
+
+def amounts_codec(name: str, amounts: tuple[int, ...]) -> Codec:
+    """Return the codec of a parameter that has only these amounts, ascending."""
+    return _Amounts(Categorical(name, amounts, ordered=True))
 
 
 def _decimal(parameter: Parameter, text: str) -> Decimal:

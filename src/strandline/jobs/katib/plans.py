@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import Protocol
 
@@ -18,8 +18,9 @@ from strandline.jobs.katib.algorithms import (
     own_settings,
     parsed,
 )
-from strandline.jobs.katib.codecs import Codec, codec_of
+from strandline.jobs.katib.codecs import Codec, amounts_codec, codec_of
 from strandline.jobs.katib.enas import ArchitectureCoder
+from strandline.jobs.katib.halving import HYPERBAND, Resource, SuccessiveHalving, resource_of
 from strandline.jobs.katib.requests import Assignments, Experiment
 from strandline.search.algorithm import Algorithm
 from strandline.search.registry import ALGORITHMS, make_algorithm
@@ -78,6 +79,7 @@ class Plan:
     Attributes:
         identity: equal for requests that the same algorithm can answer.
         algorithm: name in our registry.
+        resource: what the best trials are given more of, None without.
     """
 
     identity: str
@@ -86,6 +88,7 @@ class Plan:
     seed: int
     settings: Mapping[str, Scalar]
     maximize: bool
+    resource: Resource | None = None
 
     def begin(self) -> Algorithm:
         """Return the algorithm before it has learned anything.
@@ -101,7 +104,12 @@ class Plan:
                     f"algorithm {self.algorithm!r} needs {package}, which is not installed where "
                     "this service runs: install it there, or choose tpe"
                 )
-        return make_algorithm(self.algorithm, self.coder.space, self.seed, self.settings)
+        space = self.coder.space
+        if self.resource is None:
+            return make_algorithm(self.algorithm, space, self.seed, self.settings)
+        rest = Space(tuple(p for p in space.parameters if p.name != self.resource.name))
+        begin = make_algorithm(self.algorithm, rest, self.seed, self.settings)
+        return SuccessiveHalving(self.resource, begin)
 
 
 def plan_of(experiment: Experiment) -> Plan:
@@ -115,18 +123,24 @@ def plan_of(experiment: Experiment) -> Plan:
     if not experiment.metric:
         raise InvalidSpecError("objective.objectiveMetricName is missing: name the metric")
     name, seed, settings = _algorithm(experiment)
-    coder = _coder(experiment)
+    resource = None
+    if experiment.algorithm == HYPERBAND:
+        integers = [each.name for each in experiment.parameters if each.type == "int"]
+        resource = resource_of(experiment.settings, integers)
+    coder = _coder(experiment, resource)
     size = coder.space.size()
     if experiment.most_trials > size:
         raise InvalidSpecError(
             f"maxTrialCount is {experiment.most_trials}, but there are only {size:.0f} different "
             f"trials: set it to {size:.0f} or less, or widen the feasible space"
         )
-    identity = hashlib.sha256(repr((experiment, name)).encode()).hexdigest()
-    return Plan(identity, coder, name, seed, settings, experiment.goal == "maximize")
+    same = replace(experiment, most_trials=0)  # it may be raised while the Experiment runs
+    identity = hashlib.sha256(repr((same, name)).encode()).hexdigest()
+    maximize = experiment.goal == "maximize"
+    return Plan(identity, coder, name, seed, settings, maximize, resource)
 
 
-def _coder(experiment: Experiment) -> Coder:
+def _coder(experiment: Experiment, resource: Resource | None) -> Coder:
     if experiment.nas is not None:
         if experiment.parameters:
             raise InvalidSpecError("parameters and nasConfig exclude each other: keep one of them")
@@ -138,7 +152,15 @@ def _coder(experiment: Experiment) -> Coder:
         raise InvalidSpecError("a parameter has no name: give it one")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise InvalidSpecError(f"parameter {twice[0]!r} stands there twice: rename one of them")
-    return ParameterCoder([codec_of(each) for each in experiment.parameters])
+    codecs = [
+        amounts_codec(resource.name, resource.rungs)
+        if resource is not None and each.name == resource.name
+        else codec_of(each)
+        for each in experiment.parameters
+    ]
+    if resource is not None and len(codecs) == 1:
+        raise InvalidSpecError("hyperband needs a parameter beside its resource: add one")
+    return ParameterCoder(codecs)
 
 
 def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
@@ -150,7 +172,7 @@ def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
         settings = _katib_settings(asked, known, experiment.settings)
         name = known.ours
     else:
-        name = _own_name(asked, known)
+        name = _own_name(asked)
         settings = own_settings(name, experiment.settings)
     seed = settings.pop(SEED, None)
     if seed is None:
@@ -161,10 +183,11 @@ def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
     return name, seed % (LARGEST_SEED + 1), settings
 
 
-def _own_name(asked: str, known: KatibAlgorithm | None) -> str:
+def _own_name(asked: str) -> str:
     name = asked.removeprefix(OWN_PREFIX)
-    if known is not None and asked not in ALGORITHMS:
-        raise InvalidSpecError(f"algorithm {asked!r} is not served: {known.unserved}")
+    unserved = KATIB_ALGORITHMS[name].unserved if name in KATIB_ALGORITHMS else ""
+    if unserved:
+        raise InvalidSpecError(f"algorithm {asked!r} is not served: {unserved}")
     if name not in ALGORITHMS:
         katibs = [each for each, k in KATIB_ALGORITHMS.items() if not k.unserved]
         choices = ", ".join(dict.fromkeys([*katibs, *ALGORITHMS]))
@@ -174,7 +197,7 @@ def _own_name(asked: str, known: KatibAlgorithm | None) -> str:
 
 def _katib_settings(asked: str, known: KatibAlgorithm, given: Assignments) -> dict[str, Scalar]:
     settings: dict[str, Scalar] = {}
-    for setting, text in given:
+    for setting, text in given if asked != HYPERBAND else ():
         value = parsed(asked, known.settings, setting, text)
         ours = known.settings[setting].ours
         if ours is None:
