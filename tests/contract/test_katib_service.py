@@ -228,6 +228,24 @@ def test_a_request_beyond_the_limit_is_refused_and_the_next_one_answered(
     assert len(service.stub().GetSuggestions(request).parameter_assignments) == 1
 
 
+def test_many_requests_at_once_are_answered_alike_or_told_to_come_again(
+    service: Service, api: Any
+) -> None:
+    experiment = make_experiment(api, "tpe", SPACE)
+    controller = Controller(api, service.stub, experiment, 40)
+    controller.run(sphere)
+    request = api.GetSuggestionsRequest(
+        experiment=experiment, trials=controller.trials, current_request_number=3
+    )
+    calls = [service.stub().GetSuggestions.future(request) for _ in range(40)]
+    answers = [call.result() if call.exception() is None else call.code() for call in calls]
+    busy = [each for each in answers if each is grpc.StatusCode.UNAVAILABLE]
+    replies = [each for each in answers if isinstance(each, api.GetSuggestionsReply)]
+    assert len(busy) + len(replies) == 40
+    assert all(each == replies[0] for each in replies)
+    assert len(service.stub().GetSuggestions(request).parameter_assignments) == 3
+
+
 def test_an_exhausted_space_says_so(service: Service, api: Any) -> None:
     experiment = make_experiment(api, "random", {"n": {"type": "int", "min": "1", "max": "3"}})
     controller = Controller(api, service.stub, experiment, total=4, parallel=1)

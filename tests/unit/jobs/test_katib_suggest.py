@@ -269,8 +269,9 @@ def test_settings_of_katibs_own_algorithms_without_equal_are_ignored(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     validate(make_experiment("tpe", settings=(("gamma", "0.25"), ("n_EI_candidates", "12"))))
-    assert "gamma = 0.25 is ignored" in caplog.text
-    assert "n_EI_candidates" not in caplog.text
+    (record,) = caplog.records
+    assert "gamma = 0.25" in record.getMessage()
+    assert "ignored" in record.getMessage()
 
 
 @pytest.mark.parametrize("name", ["strandline-random", "strandline-tpe"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -14,7 +13,6 @@ from strandline.jobs.katib.algorithms import (
     LARGEST_SEED,
     OWN_PREFIX,
     SEED,
-    Algorithm as KatibAlgorithm,
     own_settings,
     parsed,
 )
@@ -29,8 +27,6 @@ from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
 
 _NEEDED_LATE = {"gaussian-process": ("torch", "scipy")}
-
-_log = logging.getLogger(__name__)
 
 
 class Coder(Protocol):
@@ -79,6 +75,7 @@ class Plan:
     Attributes:
         identity: equal for requests that the same algorithm can answer.
         algorithm: name in our registry.
+        ignored: settings of Katib's without equal here, each with the reason.
         resource: what the best trials are given more of, None without.
     """
 
@@ -88,6 +85,7 @@ class Plan:
     seed: int
     settings: Mapping[str, Scalar]
     maximize: bool
+    ignored: tuple[str, ...] = ()
     resource: Resource | None = None
 
     def begin(self) -> Algorithm:
@@ -122,7 +120,7 @@ def plan_of(experiment: Experiment) -> Plan:
         raise InvalidSpecError("objective.type must be minimize or maximize")
     if not experiment.metric:
         raise InvalidSpecError("objective.objectiveMetricName is missing: name the metric")
-    name, seed, settings = _algorithm(experiment)
+    name, seed, settings, ignored = _algorithm(experiment)
     resource = None
     if experiment.algorithm == HYPERBAND:
         integers = [each.name for each in experiment.parameters if each.type == "int"]
@@ -137,7 +135,7 @@ def plan_of(experiment: Experiment) -> Plan:
     same = replace(experiment, most_trials=0)  # it may be raised while the Experiment runs
     identity = hashlib.sha256(repr((same, name)).encode()).hexdigest()
     maximize = experiment.goal == "maximize"
-    return Plan(identity, coder, name, seed, settings, maximize, resource)
+    return Plan(identity, coder, name, seed, settings, maximize, ignored, resource)
 
 
 def _coder(experiment: Experiment, resource: Resource | None) -> Coder:
@@ -163,24 +161,33 @@ def _coder(experiment: Experiment, resource: Resource | None) -> Coder:
     return ParameterCoder(codecs)
 
 
-def _algorithm(experiment: Experiment) -> tuple[str, int, dict[str, Scalar]]:
-    """Return our name, the seed and our settings."""
+def _algorithm(
+    experiment: Experiment,
+) -> tuple[str, int, dict[str, Scalar], tuple[str, ...]]:
+    """Return our name, the seed, our settings, and what is ignored."""
     asked = experiment.algorithm
     settings: dict[str, Scalar] = {}
+    ignored: list[str] = []
     known = KATIB_ALGORITHMS.get(asked)
-    if known is not None and not known.unserved:
-        settings = _katib_settings(asked, known, experiment.settings)
-        name = known.ours
-    else:
+    if known is None or known.unserved:
         name = _own_name(asked)
         settings = own_settings(name, experiment.settings)
+    else:
+        name = known.ours
+        for setting, text in experiment.settings if asked != HYPERBAND else ():
+            value = parsed(asked, known.settings, setting, text)
+            ours = known.settings[setting].ours
+            if ours is None:
+                ignored.append(f"{setting} = {text}: {known.settings[setting].note}")
+            else:
+                settings[ours] = value
     seed = settings.pop(SEED, None)
     if seed is None:
         digest = hashlib.sha256(experiment.name.encode()).digest()
         seed = int.from_bytes(digest[:4], "big")
     if not isinstance(seed, int) or seed < 0:
         raise InvalidSpecError(f"{asked}: random_state is {seed!r}: write a whole number from 0")
-    return name, seed % (LARGEST_SEED + 1), settings
+    return name, seed % (LARGEST_SEED + 1), settings, tuple(ignored)
 
 
 def _own_name(asked: str) -> str:
@@ -193,16 +200,3 @@ def _own_name(asked: str) -> str:
         choices = ", ".join(dict.fromkeys([*katibs, *ALGORITHMS]))
         raise InvalidSpecError(f"no algorithm is called {asked!r}: choose {choices}")
     return name
-
-
-def _katib_settings(asked: str, known: KatibAlgorithm, given: Assignments) -> dict[str, Scalar]:
-    settings: dict[str, Scalar] = {}
-    for setting, text in given if asked != HYPERBAND else ():
-        value = parsed(asked, known.settings, setting, text)
-        ours = known.settings[setting].ours
-        if ours is None:
-            why = known.settings[setting].note
-            _log.warning("%s: setting %s = %s is ignored: %s", asked, setting, text, why)
-        else:
-            settings[ours] = value
-    return settings

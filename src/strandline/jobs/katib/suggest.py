@@ -7,6 +7,7 @@ killed and started again, gives the answer that an undisturbed one would have gi
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Sequence
 
@@ -23,6 +24,8 @@ from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.random import draw_new
 from strandline.search.space import Candidate, candidate_key
 from strandline.spec.errors import BudgetExhaustedError, InvalidSpecError
+
+_log = logging.getLogger(__name__)
 
 MOST_WANTED = 10_000
 # Where the count of suggestions given is wrong, draws come from elsewhere in the sequence.
@@ -70,9 +73,13 @@ def suggest(request: Request, learners: Learners | None = None) -> list[Assignme
 def validate(experiment: Experiment) -> None:
     """Check that the Experiment can be searched, by making a first suggestion.
 
+    Settings that are ignored are named in the log: Katib's protocol has no place for them.
+
     Raises:
         InvalidSpecError: it cannot; the message says what to change.
     """
+    for each in plan_of(experiment).ignored:
+        _log.warning("%s: setting %s; it is ignored", experiment.algorithm, each)
     suggest(Request(experiment, (), wanted=1))
 
 
