@@ -1,31 +1,14 @@
-"""When a running trial ends early: asynchronous successive halving, and never.
+"""Asynchronous successive halving (ASHA; Li et al. 2020, arXiv 1810.05934).
 
-ASHA (Li et al. 2020, arXiv 1810.05934), in the variant that stops rather than pauses: a
-trial that reaches a rung goes on only while it is among the best 1/eta of all that
-reached it so far. Decisions depend on the recorded values alone, in the order they came.
+In the variant that stops rather than pauses: a trial that reaches a rung goes on, from where
+it is, only while it is among the best 1/eta of all that reached it so far. Decisions depend
+on the recorded values alone, in the order they came.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
-
-
-class Scheduler(Protocol):
-    """Decides whether a trial goes on after a step."""
-
-    def decide(self, number: int, step: int, value: float) -> bool:
-        """Take the value (more is better) after `step`; True to go on.
-
-        The same trial and step again, as after a restart, replaces what was taken.
-        """
-
-
-class NoEarlyStopping:
-    """Every trial runs to its end."""
-
-    def decide(self, number: int, step: int, value: float) -> bool:
-        return True
+from bisect import bisect_left, bisect_right, insort
 
 
 class Asha:
@@ -41,20 +24,47 @@ class Asha:
             raise ValueError("asha needs eta above 1 and a grace of at least 1 step")
         self._eta = eta
         self._grace = grace
-        self._rungs: dict[int, dict[int, float]] = {}
+        self._rungs: dict[int, Rung] = {}
 
     def decide(self, number: int, step: int, value: float) -> bool:
         if not self._is_rung(step):
             return True
-        rung = self._rungs.setdefault(step, {})
-        rung[number] = value
-        ranked = sorted(rung.values(), reverse=True)
+        rung = self._rungs.setdefault(step, Rung())
+        rung.put(number, value)
         # Until eta trials were seen nobody can be told from the rest: all go on.
-        promoted = int(len(ranked) / self._eta) if len(ranked) >= self._eta else len(ranked)
-        return value >= ranked[max(promoted, 1) - 1]
+        count = len(rung)
+        promoted = int(count / self._eta) if count >= self._eta else count
+        return rung.place(value) < max(promoted, 1)
 
     def _is_rung(self, step: int) -> bool:
         rung = float(self._grace)
         while round(rung) < step:
             rung *= self._eta
         return round(rung) == step
+
+
+class Rung:
+    """The values of the trials that reached a step, in order."""
+
+    def __init__(self) -> None:
+        self._values: dict[int, float] = {}
+        self._sorted: list[float] = []
+
+    def __len__(self) -> int:
+        return len(self._sorted)
+
+    def put(self, number: int, value: float) -> None:
+        """Take a trial's value, in place of the one it had."""
+        before = self._values.get(number)
+        if before is not None:
+            del self._sorted[bisect_left(self._sorted, before)]
+        self._values[number] = value
+        insort(self._sorted, value)
+
+    def place(self, value: float) -> int:
+        """Return how many values are better."""
+        return len(self._sorted) - bisect_right(self._sorted, value)
+
+    def median(self) -> float:
+        """Return the middle value, the lower one of two."""
+        return self._sorted[(len(self._sorted) - 1) // 2]

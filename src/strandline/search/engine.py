@@ -14,9 +14,9 @@ from enum import StrEnum
 
 from strandline.ports import Assignment, Clock, StepReport
 from strandline.search.algorithm import Algorithm, Observation
-from strandline.search.asha import Scheduler
 from strandline.search.journal import History, Journal
 from strandline.search.ledger import ENDED, Ledger
+from strandline.search.scheduler import Scheduler
 from strandline.search.space import Candidate
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
@@ -87,8 +87,9 @@ class SearchEngine:
         self._affordable = affordable
         self._stop_requested = stop_requested or (lambda: False)
         self._on_change = on_change or (lambda trial: None)
-        self._ledger = Ledger(spec.objectives[0])
+        self._ledger = Ledger(spec.objectives)
         self._waiting: list[int] = []
+        self._curves: dict[int, dict[int, float]] = {}
         self._crashes: dict[int, int] = {}
         self._failures_in_a_row = 0
         self._nothing_new_after: int | None = None
@@ -172,7 +173,9 @@ class SearchEngine:
         # What a kill leaves between any two of these writes repeats this step, and decides
         # again: a checkpoint is there only after the decision to go on.
         self._journal.record_metrics(report.number, report.step, report.metrics)
-        goes_on = self._scheduler.decide(report.number, report.step, self._value(report))
+        value = self._value(report)
+        self._curves.setdefault(report.number, {})[report.step] = value
+        goes_on = self._scheduler.decide(report.number, report.step, value)
         if report.done or not goes_on:
             self._end_trial(trial, TrialState.COMPLETED if report.done else TrialState.PRUNED)
         else:
@@ -209,23 +212,24 @@ class SearchEngine:
     # ------------------------------------------------------------ inside
 
     def _value(self, report: StepReport) -> float:
-        """Return the first objective, turned so that more is better."""
-        objective = self._spec.objectives[0]
-        if objective.metric not in report.metrics:
+        """Return what the trial is worth after this step."""
+        worth = self._ledger.worth(report.metrics)
+        if worth is None:
             names = ", ".join(sorted(report.metrics)) or "none"
+            metric = self._spec.objectives[0].metric
             raise InvalidSpecError(
-                f"trials report no {objective.metric!r}: the objective must be one of {names}"
+                f"trials report no {metric!r}: the objective must be one of {names}"
             )
-        value = report.metrics[objective.metric]
-        return value if objective.goal is Goal.MAXIMIZE else -value
+        return worth.value
 
     def _restore(self, history: History) -> None:
         for trial in sorted(history.trials, key=_order_of_end):
             self._ledger.put(trial)
             for step, metrics in history.metrics.get(trial.number, ()):
-                value = self._ledger.value(trial.model_copy(update={"metrics": dict(metrics)}))
-                if value is not None and math.isfinite(value):
-                    self._scheduler.decide(trial.number, step, value)
+                worth = self._ledger.worth(metrics)
+                if worth is not None and math.isfinite(worth.value):
+                    self._scheduler.decide(trial.number, step, worth.value)
+                    self._curves.setdefault(trial.number, {})[step] = worth.value
             if trial.state in ENDED:
                 self._observe(trial)
                 self._count_failure(trial)
@@ -298,9 +302,22 @@ class SearchEngine:
         self._count_failure(ended)
 
     def _observe(self, trial: Trial) -> None:
-        value = None if trial.state is TrialState.FAILED else self._ledger.value(trial)
-        complete = trial.state is TrialState.COMPLETED
-        self._algorithm.observe(Observation(trial.number, trial.candidate, value, complete))
+        curve = self._curves.pop(trial.number, {})
+        worth = None if trial.state is TrialState.FAILED else self._ledger.worth(trial.metrics)
+        if worth is None:
+            self._algorithm.observe(Observation(trial.number, trial.candidate, None))
+            return
+        self._algorithm.observe(
+            Observation(
+                trial.number,
+                trial.candidate,
+                worth.value,
+                complete=trial.state is TrialState.COMPLETED,
+                values=worth.values,
+                excess=worth.excess,
+                curve=tuple(sorted(curve.items())),
+            )
+        )
 
     def _count_failure(self, trial: Trial) -> None:
         failed = trial.state is TrialState.FAILED
@@ -333,9 +350,9 @@ class SearchEngine:
         goal, best = self._spec.stop.goal, self.best()
         if goal is None or best is None or best.state is not TrialState.COMPLETED:
             return False
-        value = self._ledger.value(best)
+        worth = self._ledger.worth(best.metrics)
         wanted = goal if self._spec.objectives[0].goal is Goal.MAXIMIZE else -goal
-        return value is not None and value >= wanted
+        return worth is not None and worth.excess == 0 and worth.values[0] >= wanted
 
     def _device_hours(self) -> float:
         return self._ledger.seconds * self._devices / 3600

@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
+from strandline.search.objectives import Worth, worth_of
 from strandline.search.space import Candidate, candidate_key
 from strandline.spec.records import Trial, TrialState
-from strandline.spec.v1alpha1 import Goal, Objective
+from strandline.spec.v1alpha1 import Objective
 
 ENDED = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED})
 
@@ -19,8 +20,8 @@ ENDED = frozenset({TrialState.COMPLETED, TrialState.PRUNED, TrialState.FAILED})
 class Ledger:
     """The newest row of each trial. Trials that ended do not change any more."""
 
-    def __init__(self, objective: Objective) -> None:
-        self._objective = objective
+    def __init__(self, objectives: Sequence[Objective]) -> None:
+        self._objectives = objectives
         self._trials: dict[int, Trial] = {}
         self._tried: set[str] = set()
         self._running: dict[int, None] = {}
@@ -76,12 +77,9 @@ class Ledger:
         """Return whether a trial has this candidate."""
         return candidate_key(candidate) in self._tried
 
-    def value(self, trial: Trial) -> float | None:
-        """Return the trial's first objective, turned so that more is better."""
-        value = trial.metrics.get(self._objective.metric)
-        if value is None:
-            return None
-        return value if self._objective.goal is Goal.MAXIMIZE else -value
+    def worth(self, metrics: Mapping[str, float]) -> Worth | None:
+        """Return what a trial of these metrics is worth, None without the first objective."""
+        return worth_of(metrics, self._objectives)
 
     def put(self, trial: Trial) -> None:
         """Take a new trial or the newest row of a known one."""
@@ -105,20 +103,23 @@ class Ledger:
     def best(self) -> Trial | None:
         """Return the best completed trial; the furthest one when none was completed.
 
+        Of trials within the objectives' limits, if there are any, the one whose first
+        objective is best.
+
         The lowest number among equals wins, so that the answer does not depend on timing.
         """
         if self._best is not None:
             return self._best
         usable = [t for t in self.trials if t.step > 0 and t.state is not TrialState.FAILED]
-        scored = [(t.step, value, t) for t in usable if (value := self.value(t)) is not None]
-        return max(scored, key=lambda entry: entry[:2], default=(0, 0.0, None))[2]
+        scored = [(t.step, worth.rank, t) for t in usable if (worth := self.worth(t.metrics))]
+        return max(scored, key=lambda entry: entry[:2], default=(0, (False, 0.0), None))[2]
 
     def _compare(self, trial: Trial) -> None:
-        value = self.value(trial)
-        if trial.state is not TrialState.COMPLETED or value is None:
+        worth = self.worth(trial.metrics)
+        if trial.state is not TrialState.COMPLETED or worth is None:
             return
-        before = self.value(self._best) if self._best is not None else None
-        if self._best is None or before is None or value > before:
+        before = self.worth(self._best.metrics) if self._best is not None else None
+        if self._best is None or before is None or worth.rank > before.rank:
             self._best, self._ended_at_best = trial, len(self._ended)
-        elif value == before and trial.number < self._best.number:
+        elif worth.rank == before.rank and trial.number < self._best.number:
             self._best = trial

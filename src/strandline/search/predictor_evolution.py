@@ -31,6 +31,7 @@ from strandline.search.surrogate import Kernel, Surrogate, fit_kernel
 _GROWTH = 1.1
 _LARGEST_FIT = 150
 _LARGEST_POSTERIOR = 400
+_KERNELS_KEPT = 16
 # Of the pool: random candidates, crosses of two parents, and mutations for the rest; every
 # third mutation is one of a mutation.
 _RANDOM_SHARE, _CROSS_SHARE = 0.3, 0.1
@@ -68,12 +69,12 @@ class PredictorEvolution(Learner):
         self._known: list[Observation] = []
         self._known_version = -1
         self._canonicals: dict[str, str] = {}
-        self._kernel: tuple[int, Kernel] | None = None
+        self._kernels: dict[int, Kernel] = {}
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         running = list(pending)
         taken = self._unavailable(running)
-        known = self._observed()
+        known = self._join(number, self._observed())
         if len(known) < self._startup:
             return self._draw_start(number, taken)
         pool = self._propose(number, known, taken, running)
@@ -82,6 +83,10 @@ class PredictorEvolution(Learner):
         return pool[int(np.argmax(self._expect(known, running, pool)))]
 
     # ------------------------------------------------------------ what is known
+
+    def _join(self, number: int, known: Sequence[Observation]) -> Sequence[Observation]:
+        """Return the observations by the one value that suggestion `number` goes by."""
+        return known
 
     def _observed(self) -> list[Observation]:
         if self._known_version != self._version:
@@ -179,9 +184,11 @@ class PredictorEvolution(Learner):
         low, scores = evidence.low[chosen], evidence.scores[chosen]
         candidates = [evidence.candidates[place] for place in chosen]
         state = hash((scores.tobytes(), low.tobytes(), *map(candidate_key, candidates)))
-        if self._kernel is None or self._kernel[0] != state:
-            self._kernel = (state, fit_kernel(self._encoder.encode(candidates), low, scores))
-        return self._kernel[1]
+        if state not in self._kernels:
+            while len(self._kernels) >= _KERNELS_KEPT:
+                self._kernels.pop(next(iter(self._kernels)))
+            self._kernels[state] = fit_kernel(self._encoder.encode(candidates), low, scores)
+        return self._kernels[state]
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:

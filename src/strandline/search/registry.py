@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 from strandline.search.algorithm import Algorithm
-from strandline.search.asha import Scheduler
+from strandline.search.scheduler import Scheduler
 from strandline.search.space import Space
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
@@ -29,12 +29,16 @@ ALGORITHMS = {
     "local-search": "strandline.search.local_search:LocalSearch",
     "reinforce": "strandline.search.reinforce:ReinforceSearch",
     "ppo": "strandline.search.ppo:PpoSearch",
+    "pareto-predictor": "strandline.search.pareto_predictor:ParetoPredictor",
     "nsga2": "strandline.search.nsga2:Nsga2Search",
 }
 
 SCHEDULERS = {
-    "none": "strandline.search.asha:NoEarlyStopping",
+    "none": "strandline.search.scheduler:NoEarlyStopping",
     "asha": "strandline.search.asha:Asha",
+    "hyperband": "strandline.search.hyperband:Hyperband",
+    "median": "strandline.search.median:MedianStopping",
+    "curve-extrapolation": "strandline.search.curve_extrapolation:CurveExtrapolation",
 }
 
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 
 import pytest
 
-from strandline.search.asha import Asha, NoEarlyStopping
+from strandline.search.asha import Asha
 from strandline.search.registry import make_scheduler
+from strandline.search.scheduler import NoEarlyStopping
 from strandline.spec.errors import InvalidSpecError
 
 
@@ -83,7 +84,7 @@ def test_settings_that_make_no_sense_are_refused(settings: dict[str, float | str
 
 
 def test_an_unknown_name_or_setting_is_refused_with_those_there_are() -> None:
-    with pytest.raises(InvalidSpecError, match="'median': choose none, asha"):
-        make_scheduler("median")
+    with pytest.raises(InvalidSpecError, match="'mean': choose none, asha, hyperband, median"):
+        make_scheduler("mean")
     with pytest.raises(InvalidSpecError, match="no setting 'etta': it has eta, grace"):
         make_scheduler("asha", {"etta": 3.0})

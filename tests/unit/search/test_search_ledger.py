@@ -26,7 +26,7 @@ def make_trial(number: int, state: TrialState, score: float | None = None, **fie
 
 
 def test_a_row_replaces_the_one_before_in_every_sum() -> None:
-    ledger = Ledger(SCORE)
+    ledger = Ledger([SCORE])
     ledger.put(make_trial(0, TrialState.RUNNING, seconds=1.0))
     ledger.put(make_trial(0, TrialState.COMPLETED, 0.5, seconds=3.0))
     ledger.put(make_trial(1, TrialState.RUNNING, seconds=0.5))
@@ -40,7 +40,7 @@ def test_a_row_replaces_the_one_before_in_every_sum() -> None:
 
 def test_the_lowest_number_among_equals_is_best_whichever_ended_first() -> None:
     for order in ([0, 1, 2], [2, 1, 0]):
-        ledger = Ledger(SCORE)
+        ledger = Ledger([SCORE])
         for number in order:
             ledger.put(make_trial(number, TrialState.COMPLETED, 0.5))
         best = ledger.best()
@@ -50,7 +50,7 @@ def test_the_lowest_number_among_equals_is_best_whichever_ended_first() -> None:
 
 
 def test_pruned_and_failed_trials_are_not_best_while_one_was_completed() -> None:
-    ledger = Ledger(SCORE)
+    ledger = Ledger([SCORE])
     ledger.put(make_trial(0, TrialState.PRUNED, 0.9))
     ledger.put(make_trial(1, TrialState.FAILED, 1.0))
     ledger.put(make_trial(2, TrialState.COMPLETED, 0.1))
@@ -60,7 +60,7 @@ def test_pruned_and_failed_trials_are_not_best_while_one_was_completed() -> None
 
 
 def test_without_a_completed_trial_the_furthest_is_best_and_no_plateau_begins() -> None:
-    ledger = Ledger(SCORE)
+    ledger = Ledger([SCORE])
     assert ledger.best() is None
     ledger.put(make_trial(0, TrialState.PRUNED, 0.9, step=1))
     ledger.put(make_trial(1, TrialState.PENDING, 0.4, step=3))
@@ -71,7 +71,7 @@ def test_without_a_completed_trial_the_furthest_is_best_and_no_plateau_begins() 
 
 
 def test_less_is_more_when_the_objective_is_minimized() -> None:
-    ledger = Ledger(Objective(metric="score", goal=Goal.MINIMIZE))
+    ledger = Ledger([Objective(metric="score", goal=Goal.MINIMIZE)])
     for number, score in enumerate([0.5, 0.2, 0.9]):
         ledger.put(make_trial(number, TrialState.COMPLETED, score))
     best = ledger.best()
