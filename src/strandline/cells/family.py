@@ -95,8 +95,9 @@ class Counts:
     Attributes:
         parameters: all trainable ones: weights, biases, scale and shift of batch
             normalisation (not its running statistics), without the auxiliary head.
-        multiply_adds: of convolutions and the classifier for one image; normalisation,
-            activations, pooling and additions are left out, as is usual in papers.
+        multiply_adds: of convolutions and the classifier for one image, a bias being one
+            more for each output; normalisation, activations, pooling and additions are
+            left out, as is usual in papers.
     """
 
     parameters: int

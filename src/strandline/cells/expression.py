@@ -1,0 +1,242 @@
+"""What a cell computes, freed from how it was written down.
+
+Two cells are the same when one becomes the other by renaming inner nodes, swapping the
+terms of a sum, replacing an identity by what it copies, or leaving out what is zero or
+never used. Here a cell is built once as a graph in which none of these differences
+exist: identities and sums are not nodes but ways to write a *value*, a multiset of
+operations. What remains is to number the operations in a way that does not depend on the
+order in which they were made, which is canonical labelling of a small directed graph.
+
+A trainable operation that is used twice is not the same as two of its kind with weights
+of their own, so the graph keeps them apart; an operation without weights gives the same
+result however often it is computed, so equal ones are one.
+
+Source of the labelling: colour refinement and individualisation as in McKay, Congressus
+Numerantium 30 (1981), without the pruning that graphs of a dozen nodes do not need.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+Value = tuple[int, ...]
+"""A sum of operations by number, sorted; the empty sum is zero."""
+
+ZERO: Value = ()
+_Signature = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A node: `name` applied to operands whose order does not matter.
+
+    Attributes:
+        operands: empty for an input of the cell.
+    """
+
+    name: str
+    operands: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A live operation and where it stands.
+
+    Attributes:
+        depth: operations on the longest way from an input up to and with this one.
+        height: operations on the longest way from this one to an output, without this one.
+        reads: names of the inputs that it reads directly.
+    """
+
+    name: str
+    depth: int
+    height: int
+    reads: frozenset[str]
+
+
+class Expression:
+    """A graph under construction: make inputs, apply operations, add, then finish."""
+
+    def __init__(self) -> None:
+        self._operations: list[Operation] = []
+        self._equal: dict[Operation, int] = {}
+
+    def source(self, name: str) -> Value:
+        """Return an input of the cell."""
+        return self._shared(Operation(name, ()))
+
+    def apply(self, name: str, *operands: Value, trainable: bool) -> Value:
+        """Return `name` of the operands; zero when all of them are.
+
+        A normalised convolution of zero is a constant per channel at most (the shift of
+        its normalisation), whatever the image: it counts as zero.
+        """
+        if not any(operands):
+            return ZERO
+        operation = Operation(name, tuple(sorted(operands)))
+        if not trainable:
+            return self._shared(operation)
+        self._operations.append(operation)
+        return (len(self._operations) - 1,)
+
+    def apply_linear(self, name: str, value: Value) -> Value:
+        """Return `name` of a value, an operation without weights that sums pass through.
+
+        Averaging a sum is adding averages, so only the latter is ever written.
+        """
+        return add(*(self.apply(name, (number,), trainable=False) for number in value))
+
+    def _shared(self, operation: Operation) -> Value:
+        if operation not in self._equal:
+            self._equal[operation] = len(self._operations)
+            self._operations.append(operation)
+        return (self._equal[operation],)
+
+    def finish(self, *outputs: Value) -> Finished:
+        """Drop everything that no output needs, and number the rest from 0."""
+        live: set[int] = set()
+        waiting = [number for value in outputs for number in value]
+        while waiting:
+            number = waiting.pop()
+            if number not in live:
+                live.add(number)
+                waiting += [each for value in self._operations[number].operands for each in value]
+        new = {old: place for place, old in enumerate(sorted(live))}
+
+        def renumber(values: Sequence[Value]) -> tuple[Value, ...]:
+            return tuple(tuple(sorted(new[each] for each in value)) for value in values)
+
+        kept = [self._operations[old] for old in sorted(live)]
+        operations = [Operation(each.name, renumber(each.operands)) for each in kept]
+        return Finished((*operations, Operation("out", renumber(outputs))))
+
+
+def add(*values: Value) -> Value:
+    """Return the sum of values."""
+    return tuple(sorted(number for value in values for number in value))
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A graph whose operations stand in an order that computes; the last one is `out`."""
+
+    operations: tuple[Operation, ...]
+
+    def canonical(self) -> str:
+        """Return a text that two graphs share exactly when they are isomorphic."""
+        return min(self._texts(self._refine([0] * len(self.operations))))
+
+    def _texts(self, colours: list[int]) -> list[str]:
+        """Return the text of every labelling that is left to choose from."""
+        shared = [colour for colour, times in Counter(colours).items() if times > 1]
+        if not shared:
+            return [self._text(colours)]
+        tied = [number for number, colour in enumerate(colours) if colour == min(shared)]
+        if len({self._surroundings(number) for number in tied}) == 1:
+            tied = tied[:1]  # twins: exchanging them changes nothing
+        return [text for number in tied for text in self._texts(self._single_out(number, colours))]
+
+    def _single_out(self, chosen: int, colours: list[int]) -> list[int]:
+        return self._refine([2 * colour + (n != chosen) for n, colour in enumerate(colours)])
+
+    def _surroundings(self, number: int) -> _Signature:
+        return self.operations[number].name, self.operations[number].operands, self._users[number]
+
+    @cached_property
+    def _users(self) -> list[tuple[int, ...]]:
+        """Who reads each operation, as often as it does."""
+        users: list[list[int]] = [[] for _ in self.operations]
+        for number, operation in enumerate(self.operations):
+            for value in operation.operands:
+                for read in value:
+                    users[read].append(number)
+        return [tuple(each) for each in users]
+
+    def _refine(self, colours: list[int]) -> list[int]:
+        """Split colours by the colours around, until nothing splits any more."""
+        users = self._users
+        while True:
+            signatures: list[_Signature] = [
+                (
+                    colours[number],
+                    operation.name,
+                    tuple(sorted(_coloured(value, colours) for value in operation.operands)),
+                    tuple(sorted(colours[user] for user in users[number])),
+                )
+                for number, operation in enumerate(self.operations)
+            ]
+            ranks = {each: rank for rank, each in enumerate(sorted(set(signatures)))}
+            refined = [ranks[each] for each in signatures]
+            if len(ranks) == len(set(colours)):
+                return refined
+            colours = refined
+
+    def _text(self, labels: list[int]) -> str:
+        lines = []
+        for number in sorted(range(len(self.operations)), key=labels.__getitem__):
+            operation = self.operations[number]
+            sums = ["+".join(map(str, _coloured(each, labels))) for each in operation.operands]
+            lines.append(f"{labels[number]}={operation.name}({','.join(sorted(sums))})")
+        return ";".join(lines)
+
+    def placed(self) -> list[Placed]:
+        """Return every operation that is neither an input nor the output."""
+        depths, heights = self._depths(), self._heights()
+        placed = []
+        for number, operation in enumerate(self.operations[:-1]):
+            if operation.operands:
+                read = {self.operations[each] for value in operation.operands for each in value}
+                inputs = frozenset(each.name for each in read if not each.operands)
+                placed.append(Placed(operation.name, depths[number], heights[number], inputs))
+        return placed
+
+    def census(self, names: Sequence[str], depth: int, inputs: Sequence[str]) -> list[int]:
+        """Count operations by name and depth, by name and input read, and in all.
+
+        Returns:
+            len(names) * (depth + len(inputs)) + 3 numbers; operations deeper than `depth`
+            count as being that deep. The last three are the number of operations, the
+            longest way, and the number of outputs.
+        """
+        placed = self.placed()
+        deep = Counter((each.name, min(each.depth, depth)) for each in placed)
+        reading = Counter((each.name, read) for each in placed for read in each.reads)
+        counts = [deep[name, level] for name in names for level in range(1, depth + 1)]
+        counts += [reading[name, read] for name in names for read in inputs]
+        longest = max((each.depth for each in placed), default=0)
+        return [*counts, len(placed), longest, len(self.operations[-1].operands)]
+
+    def paths(self) -> Counter[tuple[str, ...]]:
+        """Count the ways from an input to an output by the names of the operations passed.
+
+        Source: path encoding of White et al., AAAI 2021 (arXiv 1910.11858), with counts.
+        """
+        ways: list[Counter[tuple[str, ...]]] = []
+        for operation in self.operations:
+            found: Counter[tuple[str, ...]] = Counter()
+            for value in operation.operands:
+                for read in value:
+                    for way, count in ways[read].items():
+                        found[(*way, operation.name)] += count
+            ways.append(found if operation.operands else Counter({(): 1}))
+        return Counter({way[:-1]: count for way, count in ways[-1].items()})
+
+    def _depths(self) -> list[int]:
+        depths: list[int] = []
+        for operation in self.operations:
+            below = [depths[read] for value in operation.operands for read in value]
+            depths.append(1 + max(below, default=-1))
+        return depths
+
+    def _heights(self) -> list[int]:
+        heights = [0] * len(self.operations)
+        for number in reversed(range(len(self.operations) - 1)):
+            heights[number] = max(heights[user] for user in self._users[number]) + 1
+        return [height - 1 for height in heights]
+
+
+def _coloured(value: Value, colours: Sequence[int]) -> tuple[int, ...]:
+    return tuple(sorted(colours[number] for number in value))
