@@ -266,6 +266,47 @@ def test_sigterm_ends_the_server_in_peace(
         assert running.log() == f"serving on 127.0.0.1:{running.port}\n"
 
 
+def test_a_signal_that_comes_at_once_is_not_lost(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "strandline", "katib", "serve", "--address", "127.0.0.1:0"]
+    for _ in range(3):
+        with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+            try:
+                assert process.stderr is not None
+                assert process.stderr.readline().startswith(b"serving on 127.0.0.1:")
+                process.terminate()
+                assert process.wait(30) == 0
+            finally:
+                process.kill()
+
+
+def test_the_entry_point_of_the_image_serves(
+    client: tuple[ModuleType, ModuleType], api: Any
+) -> None:
+    main = Path(__file__).parents[2] / "services" / "katib-suggestion" / "main.py"
+    port = free_port()
+    env = {**os.environ, "STRANDLINE_KATIB_ADDRESS": f"127.0.0.1:{port}"}
+    with (
+        subprocess.Popen(
+            [sys.executable, str(main)], env=env, stderr=subprocess.DEVNULL
+        ) as process,
+        grpc.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        request = api.GetSuggestionsRequest(
+            experiment=make_experiment(api, "random", SPACE), current_request_number=2
+        )
+        try:
+            reply = (
+                client[1]
+                .SuggestionStub(channel)
+                .GetSuggestions(request, wait_for_ready=True, timeout=60)
+            )
+            assert len(reply.parameter_assignments) == 2
+            process.terminate()
+            assert process.wait(30) == 0
+        finally:
+            process.kill()
+
+
 def test_a_taken_port_is_a_clear_error(service: Service) -> None:
     command = [sys.executable, "-m", "strandline", "katib", "serve"]
     done = subprocess.run(

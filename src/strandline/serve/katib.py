@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -128,7 +129,7 @@ def run(
     max_message_bytes: int = MAX_MESSAGE_BYTES,
     on_ready: Callable[[int], None] = lambda port: None,
 ) -> None:
-    """Serve until SIGTERM or SIGINT.
+    """Serve until SIGTERM or SIGINT; only the main thread can.
 
     Args:
         on_ready: told the port when requests are answered.
@@ -136,10 +137,34 @@ def run(
     Raises:
         UnavailableError: nothing can listen there.
     """
-    asked_to_stop = threading.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: asked_to_stop.set())
-    server = SuggestionServer(address, max_message_bytes)
-    on_ready(server.port)
-    asked_to_stop.wait()
-    server.stop()
+    with _stop_signals() as wait_for_one:
+        server = SuggestionServer(address, max_message_bytes)
+        on_ready(server.port)
+        wait_for_one()
+        server.stop()
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], None]]:
+    """Catch SIGTERM and SIGINT; yield what waits for the first of them.
+
+    Through a socket that the signal itself writes to: a lock or an Event would sleep on when
+    the signal comes just before it sleeps, as Python's handlers run between instructions only.
+    """
+    stops = (signal.SIGTERM, signal.SIGINT)
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        writer.setblocking(False)
+        before = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        handlers = [signal.signal(each, lambda *_: None) for each in stops]
+
+        def wait_for_one() -> None:
+            while reader.recv(1)[0] not in stops:
+                continue
+
+        try:
+            yield wait_for_one
+        finally:
+            for each, handler in zip(stops, handlers, strict=True):
+                signal.signal(each, handler)
+            signal.set_wakeup_fd(before)

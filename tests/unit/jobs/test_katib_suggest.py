@@ -150,6 +150,15 @@ def test_ends_in_the_same_second_have_an_order_too() -> None:
     assert suggest(Request(experiment, backwards, 2)) == suggest(Request(experiment, trials, 2))
 
 
+def test_without_times_trials_count_in_the_order_in_which_they_are_listed() -> None:
+    experiment = make_experiment("strandline-regularized-evolution")
+    trials = played(experiment, 30)
+    timeless = [replace(trial, ended="") for trial in trials]
+    assert suggest(Request(experiment, timeless, 3, 30), Learners()) == suggest(
+        Request(experiment, trials, 3, 30)
+    )
+
+
 def test_several_suggestions_at_once_differ_from_each_other_and_from_what_runs() -> None:
     experiment = make_experiment("random", SMALL)
     first = suggest(Request(experiment, (), 2))
@@ -263,6 +272,65 @@ def test_an_experiment_that_cannot_be_searched_is_refused_with_what_to_change(
     with pytest.raises(InvalidSpecError) as caught:
         validate(make_experiment(**changes))
     assert words in str(caught.value)
+
+
+NUMBER = st.sampled_from(
+    [
+        "",
+        "0",
+        "1",
+        "-1",
+        "0.5",
+        "1e3",
+        "1e-5",
+        "1e400",
+        "-1e400",
+        "nan",
+        "inf",
+        "x",
+        "١",
+        "1_0",
+        " 2",
+    ]
+)
+DECLARED = st.builds(
+    Declared,
+    name=st.sampled_from(["a", "b", "", "c d", "é"]),
+    type=st.sampled_from(["double", "int", "discrete", "categorical", "unknown"]),
+    min=NUMBER,
+    max=NUMBER,
+    step=NUMBER,
+    values=st.lists(NUMBER, max_size=3).map(tuple),
+    distribution=st.sampled_from(["", "uniform", "logUniform", "normal", "logNormal", "odd"]),
+)
+
+
+@settings(max_examples=400)
+@given(
+    parameters=st.lists(DECLARED, max_size=3).map(tuple),
+    algorithm=st.sampled_from(["random", "tpe", "grid", "hyperband", "strandline-tpe", ""]),
+    given_settings=st.lists(
+        st.tuples(
+            st.sampled_from(["random_state", "n_startup_trials", "eta", "r_l", "startup", "é"]),
+            NUMBER,
+        ),
+        max_size=3,
+    ).map(tuple),
+    trial=st.lists(st.tuples(st.sampled_from(["a", "b", ""]), NUMBER), max_size=3).map(tuple),
+)
+def test_whatever_is_asked_the_answer_is_suggestions_or_a_reason(
+    parameters: tuple[Declared, ...],
+    algorithm: str,
+    given_settings: Assignments,
+    trial: Assignments,
+) -> None:
+    experiment = make_experiment(algorithm, parameters, settings=given_settings)
+    trials = [ended(trial, 0), PastTrial(Condition.PENDING, "", trial)]
+    try:
+        found = suggest(Request(experiment, trials, 2, 2))
+    except (InvalidSpecError, BudgetExhaustedError):
+        return
+    assert len(set(found)) == len(found) in (1, 2)
 
 
 def test_settings_of_katibs_own_algorithms_without_equal_are_ignored(

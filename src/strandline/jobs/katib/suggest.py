@@ -47,10 +47,7 @@ def suggest(request: Request, learners: Learners | None = None) -> list[Assignme
     plan = plan_of(request.experiment)
     if request.wanted <= 0:
         return []
-    ended = sorted(
-        (trial for trial in request.trials if trial.condition is not Condition.PENDING),
-        key=lambda trial: (trial.ended, trial.key),
-    )
+    ended = _in_order([t for t in request.trials if t.condition is not Condition.PENDING])
     learner = _learner(plan, ended, learners)
     pending = _candidates(plan, [t for t in request.trials if t.condition is Condition.PENDING])
     number = max(request.given, len(request.trials))
@@ -81,6 +78,16 @@ def validate(experiment: Experiment) -> None:
     for each in plan_of(experiment).ignored:
         _log.warning("%s: setting %s; it is ignored", experiment.algorithm, each)
     suggest(Request(experiment, (), wanted=1))
+
+
+def _in_order(ended: list[Trial]) -> list[Trial]:
+    """Return trials by the time of their end: Katib lists them in no order at all.
+
+    A client that tells no times is taken to list them in their order.
+    """
+    if any(trial.ended for trial in ended):
+        ended.sort(key=lambda trial: (trial.ended, trial.key))
+    return ended
 
 
 def _learner(plan: Plan, ended: Sequence[Trial], learners: Learners | None) -> Learner:
