@@ -1,0 +1,1 @@
+"""Networks of cells: one architecture space per file, built from a genotype and a plan."""
