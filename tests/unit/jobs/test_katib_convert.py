@@ -25,6 +25,7 @@ from strandline.spec.documents import parse_document
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.v1alpha1 import Goal
 
+STOPPING = "earlyStopping."
 TEMPLATE: dict[str, Any] = {
     "retain": True,
     "primaryContainerName": "main",
@@ -202,7 +203,7 @@ def test_the_search_says_what_the_experiment_said() -> None:
     assert (spec.budget.trials, spec.budget.time, spec.max_failed_trials) == (12, None, 3)
     assert spec.algorithm.name == "tpe"
     assert spec.early_stopping.name == "median"
-    assert spec.early_stopping.settings == {"startup": 3, "grace": 2}
+    assert spec.early_stopping.settings == {"least": 3, "grace": 2}
     names = [parameter.name for parameter in spec.space.parameters or ()]
     assert names == ["lr", "num_layers", "batch", "head", "epochs"]
 
@@ -295,16 +296,19 @@ def test_the_settings_that_algorithms_are_given_are_theirs(name: str) -> None:
         pytest.skip(f"no {ours.ours} yet")
     theirs = signature(_registered(ALGORITHMS[ours.ours])).parameters
     for setting in ours.settings.values():
-        if setting.ours not in (None, SEED) and not str(setting.ours).startswith("earlyStopping."):
+        if setting.ours not in (None, SEED) and not str(setting.ours).startswith(STOPPING):
             assert setting.ours in theirs
 
 
 def test_the_settings_that_early_stopping_is_given_are_its_own() -> None:
-    if "median" not in SCHEDULERS:
-        pytest.skip("no median yet")
-    assert {s.ours for s in MEDIAN_STOP.values()} <= set(
-        signature(_registered(SCHEDULERS["median"])).parameters
-    )
+    given = [("median", str(setting.ours)) for setting in MEDIAN_STOP.values()]
+    for known in KATIB_ALGORITHMS.values():
+        ours = [str(setting.ours) for setting in known.settings.values()]
+        given += [(known.early_stopping, each) for each in ours if each.startswith(STOPPING)]
+    assert len(given) == 3
+    for rule, setting in given:
+        theirs = signature(_registered(SCHEDULERS[rule])).parameters
+        assert setting.removeprefix(STOPPING) in theirs
 
 
 def _registered(place: str) -> Any:

@@ -134,7 +134,7 @@ _CMA_ES = {
     "restart_strategy": Setting(
         _one_of("ipop", "None", "none"), None, "ours decides by itself when to start anew"
     ),
-    "sigma": Setting(_real(0), None, "ours starts with a step a sixth of the space wide"),
+    "sigma": Setting(_real(0), None, "ours is a part of each range: set `sigma` (0.3) of cma-es"),
     "random_state": _RANDOM_STATE,
 }
 _HYPERBAND = {
@@ -158,14 +158,15 @@ _PBT = {
         _any, None, "checkpoints go through the store: nothing to mount"
     ),
 }
-_CONTROLLER_NOTE = "set it on our controller: see its settings in the reference of algorithms"
+_CONTROLLER = "the same of our controller, whose default is another"
+_CONTROLLER_NOTE = "our controller has no such term: leave it out"
 _ENAS = {
-    "controller_hidden_size": Setting(_whole(1), None, _CONTROLLER_NOTE),
+    "controller_hidden_size": Setting(_whole(1), "width", _CONTROLLER),
     "controller_temperature": Setting(_none_or(_real(0)), None, _CONTROLLER_NOTE),
     "controller_tanh_const": Setting(_none_or(_real(0)), None, _CONTROLLER_NOTE),
     "controller_entropy_weight": Setting(_none_or(_real(0)), None, _CONTROLLER_NOTE),
-    "controller_baseline_decay": Setting(_real(0, 1), None, _CONTROLLER_NOTE),
-    "controller_learning_rate": Setting(_real(0, 1), None, _CONTROLLER_NOTE),
+    "controller_baseline_decay": Setting(_real(0, 1), "decay", _CONTROLLER),
+    "controller_learning_rate": Setting(_real(0, 1), "learning_rate", _CONTROLLER),
     "controller_skip_target": Setting(
         _real(0, 1), None, "our spaces say which connections are possible"
     ),
@@ -225,7 +226,7 @@ KATIB_ALGORITHMS: Mapping[str, Algorithm] = {
 }
 
 MEDIAN_STOP: Mapping[str, Setting] = {
-    "min_trials_required": Setting(_whole(1), "startup"),
+    "min_trials_required": Setting(_whole(1), "least"),
     "start_step": Setting(_whole(1), "grace"),
 }
 """Settings of Katib's early stopping `medianstop`, our `median`."""
