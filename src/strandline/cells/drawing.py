@@ -59,25 +59,24 @@ class Diagram:
 
 
 def draw_diagrams(title: str, diagrams: Sequence[Diagram]) -> str:
-    """Return an SVG document with the diagrams side by side."""
-    left, height, parts = float(_MARGIN), 0.0, []
-    for diagram in diagrams:
-        layout = _Layout(diagram)
-        parts.append(f'<g transform="translate({left:g} {_MARGIN + 44})">{layout.svg()}</g>')
-        middle = left + layout.width / 2
-        parts.append(_text(diagram.title, middle, _MARGIN + 30, "bold"))
-        left += layout.width + 2 * _MARGIN
-        height = max(height, layout.height)
-    width = max(left - _MARGIN, len(title) * (_LETTER + 1) + 2 * _MARGIN)
-    height += 2 * _MARGIN + 44
+    """Return an SVG document with the diagrams one below the other, as a page is read."""
+    layouts = [_Layout(diagram) for diagram in diagrams]
+    widths = [layout.width for layout in layouts] + [len(title) * (_LETTER + 1)]
+    width = max(widths) + 2 * _MARGIN
+    top = _MARGIN + 2 * _FONT_SIZE
+    parts = [_text(title, width / 2, _MARGIN + _FONT_SIZE / 2, "bold")]
+    for diagram, layout in zip(diagrams, layouts, strict=True):
+        parts.append(_text(diagram.title, width / 2, top + _FONT_SIZE, "bold"))
+        left, top = (width - layout.width) / 2, top + _MARGIN + _FONT_SIZE
+        parts.append(f'<g transform="translate({left:g} {top:g})">{layout.svg()}</g>')
+        top += layout.height + _MARGIN
     head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{height:g}" '
-        f'viewBox="0 0 {width:g} {height:g}" role="img" font-family="sans-serif" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:g}" height="{top:g}" '
+        f'viewBox="0 0 {width:g} {top:g}" role="img" font-family="sans-serif" '
         f'font-size="{_FONT_SIZE}">'
     )
-    ground = f'<rect width="{width:g}" height="{height:g}" fill="white"/>'
-    heading = _text(title, width / 2, _MARGIN + 8, "bold")
-    body = "\n".join([head, f"<title>{_escape(title)}</title>", ground, heading, *parts])
+    ground = f'<rect width="{width:g}" height="{top:g}" fill="white"/>'
+    body = "\n".join([head, f"<title>{_escape(title)}</title>", ground, *parts])
     return body + "\n</svg>\n"
 
 
