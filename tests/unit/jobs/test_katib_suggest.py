@@ -30,6 +30,10 @@ SERVED = [
     for name, known in KATIB_ALGORITHMS.items()
     if not known.unserved and known.ours in ALGORITHMS and name not in ("enas", "hyperband")
 ]
+# Ours that Katib's names stand for are tested by those; the controller by Experiments, too.
+_TESTED = {known.ours for known in KATIB_ALGORITHMS.values() if not known.unserved} - {"reinforce"}
+_UNSERVED = {name for name, known in KATIB_ALGORITHMS.items() if known.unserved}
+SERVED += [f"strandline-{name}" for name in ALGORITHMS if name not in _TESTED | _UNSERVED]
 MIXED = (
     Declared("rate", "double", "0.0001", "0.1", distribution="logUniform"),
     Declared("decay", "double", "0", "0.5", "0.05"),
