@@ -146,25 +146,28 @@ class Finished:
         return self.operations[number].name, self.operations[number].operands, self._users[number]
 
     @cached_property
-    def _users(self) -> list[tuple[int, ...]]:
-        """Who reads each operation, as often as it does."""
-        users: list[list[int]] = [[] for _ in self.operations]
+    def _users(self) -> list[tuple[tuple[int, int], ...]]:
+        """Return who reads each operation: (operation, which operand), as often as it does."""
+        users: list[list[tuple[int, int]]] = [[] for _ in self.operations]
         for number, operation in enumerate(self.operations):
-            for value in operation.operands:
+            for place, value in enumerate(operation.operands):
                 for read in value:
-                    users[read].append(number)
+                    users[read].append((number, place))
         return [tuple(each) for each in users]
 
     def _refine(self, colours: list[int]) -> list[int]:
         """Split colours by the colours around, until nothing splits any more."""
-        users = self._users
         while True:
+            # By operand: which terms are added together tells apart what they are not.
+            sums = [
+                [_coloured(value, colours) for value in each.operands] for each in self.operations
+            ]
             signatures: list[_Signature] = [
                 (
                     colours[number],
                     operation.name,
-                    tuple(sorted(_coloured(value, colours) for value in operation.operands)),
-                    tuple(sorted(colours[user] for user in users[number])),
+                    tuple(sorted(sums[number])),
+                    tuple(sorted((colours[u], sums[u][at]) for u, at in self._users[number])),
                 )
                 for number, operation in enumerate(self.operations)
             ]
@@ -234,7 +237,7 @@ class Finished:
     def _heights(self) -> list[int]:
         heights = [0] * len(self.operations)
         for number in reversed(range(len(self.operations) - 1)):
-            heights[number] = max(heights[user] for user in self._users[number]) + 1
+            heights[number] = max(heights[user] for user, _ in self._users[number]) + 1
         return [height - 1 for height in heights]
 
 
