@@ -11,8 +11,8 @@ A trainable operation that is used twice is not the same as two of its kind with
 of their own, so the graph keeps them apart; an operation without weights gives the same
 result however often it is computed, so equal ones are one.
 
-Source of the labelling: colour refinement and individualisation as in McKay, Congressus
-Numerantium 30 (1981), without the pruning that graphs of a dozen nodes do not need.
+Source of the labelling: colour refinement, individualisation and pruning by symmetries as
+in McKay, Congressus Numerantium 30 (1981).
 """
 
 from __future__ import annotations
@@ -129,21 +129,26 @@ class Finished:
         """Return a text that two graphs share exactly when they are isomorphic."""
         return min(self._texts(self._refine([0] * len(self.operations))))
 
-    def _texts(self, colours: list[int]) -> list[str]:
-        """Return the text of every labelling that is left to choose from."""
-        shared = [colour for colour, times in Counter(colours).items() if times > 1]
-        if not shared:
-            return [self._text(colours)]
-        tied = [number for number, colour in enumerate(colours) if colour == min(shared)]
-        if len({self._surroundings(number) for number in tied}) == 1:
-            tied = tied[:1]  # twins: exchanging them changes nothing
-        return [text for number in tied for text in self._texts(self._single_out(number, colours))]
+    def _texts(self, colours: list[int]) -> set[str]:
+        """Return the texts of the labellings left to choose from, as far as they differ."""
+        tied = _tied(colours)
+        if not tied:
+            return {self._text(colours)}
+        texts: set[str] = set()
+        for number in tied:
+            singled = self._single_out(number, colours)
+            # A text met before means that a symmetry maps this branch to that one.
+            if self._first_text(singled) not in texts:
+                texts |= self._texts(singled)
+        return texts
+
+    def _first_text(self, colours: list[int]) -> str:
+        while tied := _tied(colours):
+            colours = self._single_out(tied[0], colours)
+        return self._text(colours)
 
     def _single_out(self, chosen: int, colours: list[int]) -> list[int]:
         return self._refine([2 * colour + (n != chosen) for n, colour in enumerate(colours)])
-
-    def _surroundings(self, number: int) -> _Signature:
-        return self.operations[number].name, self.operations[number].operands, self._users[number]
 
     @cached_property
     def _users(self) -> list[tuple[tuple[int, int], ...]]:
@@ -239,6 +244,12 @@ class Finished:
         for number in reversed(range(len(self.operations) - 1)):
             heights[number] = max(heights[user] for user, _ in self._users[number]) + 1
         return [height - 1 for height in heights]
+
+
+def _tied(colours: Sequence[int]) -> list[int]:
+    """Return the nodes of the least colour that several have, none when all differ."""
+    shared = [colour for colour, times in Counter(colours).items() if times > 1]
+    return [number for number, colour in enumerate(colours) if shared and colour == min(shared)]
 
 
 def _coloured(value: Value, colours: Sequence[int]) -> tuple[int, ...]:
