@@ -12,7 +12,7 @@ from strandline.search.optuna_search import OptunaSearch
 from strandline.search.space import Space
 
 # Its cost grows with the cube of what it is told.
-_MOST = 200
+_MOST = 100
 
 
 class GaussianProcessSearch(OptunaSearch):

@@ -11,6 +11,7 @@ from __future__ import annotations
 import warnings
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator
+from heapq import nlargest
 
 import optuna
 from optuna.distributions import (
@@ -38,7 +39,8 @@ class OptunaSearch(Learner):
     """One of Optuna's samplers; random until it has seen `startup` trials.
 
     Args:
-        most: so many observations the sampler is told of: the best tenth, and the newest.
+        most: so many of the newest observations the sampler is told of at least, and of at
+            most twice as many.
         draws: from the sampler, before what it drew is changed.
     """
 
@@ -56,7 +58,8 @@ class OptunaSearch(Learner):
         self._most = most
         self._draws = draws
         self._study: optuna.Study | None = None
-        self._told = -1
+        self._told: list[Observation] = []
+        self._told_version = -1
         self._ordered = {p.name: _values(p) for p in space.parameters if _is_ordinal(p)}
         optuna.logging.set_verbosity(optuna.logging.WARNING)
 
@@ -85,20 +88,25 @@ class OptunaSearch(Learner):
 
     def _study_of_now(self) -> optuna.Study:
         """Return a study that was told what is known now."""
-        if self._study is None or self._told != self._version:
-            self._study = optuna.create_study(direction="maximize")
-            self._study.add_trials([self._frozen(each) for each in self._chosen()])
-            self._told = self._version
+        if self._study is None or self._told_version != self._version:
+            chosen = self._chosen()
+            told = len(self._told)
+            if self._study is None or chosen[:told] != self._told:
+                self._study, told = optuna.create_study(direction="maximize"), 0
+            self._study.add_trials([self._frozen(each) for each in chosen[told:]])
+            self._told, self._told_version = chosen, self._version
         return self._study
 
     def _chosen(self) -> list[Observation]:
+        """Return the newest `most` to 2 `most` observations and a tenth as many good ones before.
+
+        What is left out changes once in `most` trials only, so that in between the study is
+        told of the new ones alone.
+        """
         known = self._usable()
-        if len(known) <= self._most:
-            return known
-        ranked = sorted(known, key=lambda each: -(each.value or 0.0))
-        kept = {each.number for each in ranked[: self._most // 10]}
-        kept |= {each.number for each in known[-(self._most - len(kept)) :]}
-        return [each for each in known if each.number in kept]
+        old = max(0, len(known) // self._most - 1) * self._most
+        best = nlargest(self._most // 10, known[:old], key=lambda each: each.value or 0.0)
+        return sorted(best, key=lambda each: each.number) + known[old:]
 
     def _frozen(self, observation: Observation) -> FrozenTrial:
         present = [p for p in self._space.parameters if p.name in observation.candidate]

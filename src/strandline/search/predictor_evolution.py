@@ -12,10 +12,12 @@ twice. Candidates being tried count as if they had given what is expected of the
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from heapq import nlargest
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
+from threadpoolctl import ThreadpoolController
 
 from strandline.search.algorithm import Observation
 from strandline.search.encoding import Blocks, Encoder, Floats
@@ -32,6 +34,7 @@ _GROWTH = 1.1
 _LARGEST_FIT = 150
 _LARGEST_POSTERIOR = 400
 _KERNELS_KEPT = 16
+_KNOWN = 500
 # Of the pool: random candidates, crosses of two parents, and mutations for the rest; every
 # third mutation is one of a mutation.
 _RANDOM_SHARE, _CROSS_SHARE = 0.3, 0.1
@@ -68,7 +71,8 @@ class PredictorEvolution(Learner):
         self._encoder = Encoder(space, seed)
         self._known: list[Observation] = []
         self._known_version = -1
-        self._canonicals: dict[str, str] = {}
+        self._tried: set[str] = set()
+        self._threads = ThreadpoolController()
         self._kernels: dict[int, Kernel] = {}
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
@@ -77,10 +81,19 @@ class PredictorEvolution(Learner):
         known = self._join(number, self._observed())
         if len(known) < self._startup:
             return self._draw_start(number, taken)
-        pool = self._propose(number, known, taken, running)
-        if not pool:
-            return draw_new(self._space, self._seed, number, taken)
-        return pool[int(np.argmax(self._expect(known, running, pool)))]
+        pool = self._propose(number, known, taken)
+        if pool:
+            # Matrices so small are slower on many threads, and trials need those.
+            with self._threads.limit(limits=1, user_api="blas"):
+                expected = self._expect(number, known, running, pool)
+            ranked = [pool[int(place)] for place in np.argsort(-expected, kind="stable")]
+            # Telling what a candidate is the same as may cost more than all the rest.
+            now = {self._space.canonical(candidate) for candidate in running}
+            for candidate in ranked:
+                canonical = self._space.canonical(candidate)
+                if canonical not in now and (self._repeats or canonical not in self._tried):
+                    return candidate
+        return draw_new(self._space, self._seed, number, taken)
 
     # ------------------------------------------------------------ what is known
 
@@ -89,18 +102,20 @@ class PredictorEvolution(Learner):
         return known
 
     def _observed(self) -> list[Observation]:
+        """Return what there is to learn from."""
         if self._known_version != self._version:
-            self._known = self._usable()
-            self._known_version = self._version
+            self._known, self._known_version = _most_telling(self._usable()), self._version
         return self._known
 
-    def _canonical(self, candidate: Candidate) -> str:
-        key = candidate_key(candidate)
-        if self._space.structure is None:
-            return key
-        if key not in self._canonicals:
-            self._canonicals[key] = self._space.canonical(candidate)
-        return self._canonicals[key]
+    def _learn(self, observation: Observation, before: Observation | None) -> None:
+        if self._space.structure is not None and self._space.contains(observation.candidate):
+            self._tried.add(self._space.canonical(observation.candidate))
+
+    def _import(self, own: object) -> None:
+        self._tried.clear()
+        self._known_version = -1
+        for observation in self._observations.values():
+            self._learn(observation, None)
 
     # ------------------------------------------------------------ what may be tried
 
@@ -121,28 +136,17 @@ class PredictorEvolution(Learner):
         return drawn[int(np.argsort(ranks, kind="stable")[int(quantile * len(drawn))])]
 
     def _propose(
-        self,
-        number: int,
-        known: Sequence[Observation],
-        taken: Unavailable,
-        running: Sequence[Candidate],
+        self, number: int, known: Sequence[Observation], taken: Unavailable
     ) -> list[Candidate]:
         """Return new candidates near the best ones, and random ones; none is taken."""
-        tried = set() if self._repeats else {self._canonical(each.candidate) for each in known}
-        tried |= {self._canonical(candidate) for candidate in running}
         found: dict[str, Candidate] = {}
         for candidate in self._stream(number, known):
-            if candidate_key(candidate) in taken:
-                continue
-            canonical = self._space.canonical(candidate)
-            if canonical not in tried:
-                found.setdefault(canonical, candidate)
-        return list(found.values())
+            found.setdefault(candidate_key(candidate), candidate)
+        return [candidate for key, candidate in found.items() if key not in taken]
 
     def _stream(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
         rng = self._rng(number, _POOL)
-        ranked = sorted(known, key=lambda each: (each.complete, each.value or 0.0), reverse=True)
-        parents = [each.candidate for each in ranked[: self._parents]]
+        parents = [each.candidate for each in nlargest(self._parents, known, key=_order)]
         for place in range(self._pool):
             share = place / self._pool
             parent = parents[int(rng.integers(len(parents)))]
@@ -158,11 +162,15 @@ class PredictorEvolution(Learner):
     # ------------------------------------------------------------ what is expected
 
     def _expect(
-        self, known: Sequence[Observation], running: Sequence[Candidate], pool: list[Candidate]
+        self,
+        number: int,
+        known: Sequence[Observation],
+        running: Sequence[Candidate],
+        pool: list[Candidate],
     ) -> Floats:
         """Return the expected improvement of each candidate of the pool."""
         evidence = gather(known)
-        kernel = self._fit(known)
+        kernel = self._fit(number)
         chosen = _spread(evidence.scores, _LARGEST_POSTERIOR)
         blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
         low, scores = evidence.low[chosen], evidence.scores[chosen]
@@ -173,13 +181,15 @@ class PredictorEvolution(Learner):
         mean, deviation = surrogate.predict(self._encoder.encode(pool))
         return expected_improvement(mean, deviation, best)
 
-    def _fit(self, known: Sequence[Observation]) -> Kernel:
+    def _fit(self, number: int) -> Kernel:
         """Return hyperparameters fitted to the first so many observations.
 
         A function of what is known alone, not of when it was asked: a search that is
         rebuilt from its trials goes on with the same ones.
         """
-        evidence = gather(known[: _last_refit(len(known), self._startup)])
+        usable = self._usable()
+        known = _most_telling(usable[: _last_refit(len(usable), self._startup)])
+        evidence = gather(self._join(number, known))
         chosen = _spread(evidence.scores, _LARGEST_FIT)
         low, scores = evidence.low[chosen], evidence.scores[chosen]
         candidates = [evidence.candidates[place] for place in chosen]
@@ -189,6 +199,19 @@ class PredictorEvolution(Learner):
                 self._kernels.pop(next(iter(self._kernels)))
             self._kernels[state] = fit_kernel(self._encoder.encode(candidates), low, scores)
         return self._kernels[state]
+
+
+def _most_telling(known: list[Observation]) -> list[Observation]:
+    """Return the observations to learn from: of very many, the best and the newest."""
+    if len(known) <= 2 * _KNOWN:
+        return known
+    best = nlargest(_KNOWN, known[:-_KNOWN], key=_order)
+    return sorted(best, key=lambda each: each.number) + known[-_KNOWN:]
+
+
+def _order(observation: Observation) -> tuple[bool, float]:
+    """Order observations: full trainings first, then by value."""
+    return (observation.complete, observation.value or 0.0)
 
 
 def expected_improvement(mean: Floats, deviation: Floats, best: float) -> Floats:

@@ -36,6 +36,7 @@ class Learner:
         self._seed = seed
         self._repeats = repeats
         self._observations: dict[int, Observation] = {}
+        self._fitting: dict[int, Observation] = {}
         self._numbers: list[int] = []
         self._taken: dict[str, int] = {}
         self._version = 0
@@ -70,6 +71,7 @@ class Learner:
                 f"this is no saved state of a search algorithm ({error})"
             ) from error
         self._observations.clear()
+        self._fitting.clear()
         self._numbers.clear()
         self._taken.clear()
         for observation in observations:
@@ -97,18 +99,14 @@ class Learner:
 
         The space may have been edited since some of them were made.
         """
-        return [
-            observation
-            for observation in map(self._observations.__getitem__, self._numbers)
-            if observation.usable and self._space.contains(observation.candidate)
-        ]
+        return [each for each in map(self._fitting.get, self._numbers) if each is not None]
 
     def _newest(self, most: int) -> list[Observation]:
         """Return the newest usable observations, at most so many, the oldest first."""
         found: list[Observation] = []
         for number in reversed(self._numbers):
-            observation = self._observations[number]
-            if observation.usable and self._space.contains(observation.candidate):
+            observation = self._fitting.get(number)
+            if observation is not None:
                 found.append(observation)
                 if len(found) == most:
                     break
@@ -122,6 +120,9 @@ class Learner:
     def _keep(self, observation: Observation, before: Observation | None) -> None:
         self._version += 1
         self._observations[observation.number] = observation
+        self._fitting.pop(observation.number, None)
+        if observation.usable and self._space.contains(observation.candidate):
+            self._fitting[observation.number] = observation
         if before is None:
             insort(self._numbers, observation.number)
         else:

@@ -7,7 +7,7 @@ import optuna
 from strandline.search.optuna_search import OptunaSearch
 from strandline.search.space import Space
 
-_MOST = 500
+_MOST = 200
 
 
 class TpeSearch(OptunaSearch):

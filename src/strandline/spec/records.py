@@ -241,6 +241,11 @@ class Event(Record):
     at: datetime
 
 
+_CANONICAL = json.JSONEncoder(
+    sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+)
+
+
 def canonical_json(value: Any) -> bytes:
     """Serialize `value` to the one JSON text that equal values share.
 
@@ -249,9 +254,7 @@ def canonical_json(value: Any) -> bytes:
     Raises:
         ValueError: `value` holds NaN or an infinity.
     """
-    return json.dumps(
-        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
-    ).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest_of(data: bytes) -> str:
