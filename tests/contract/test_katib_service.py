@@ -246,6 +246,20 @@ def test_many_requests_at_once_are_answered_alike_or_told_to_come_again(
     assert len(service.stub().GetSuggestions(request).parameter_assignments) == 3
 
 
+def test_a_client_that_gave_up_finds_its_answer_the_next_time(service: Service, api: Any) -> None:
+    experiment = make_experiment(api, "strandline-reinforce", SPACE)
+    controller = Controller(api, service.stub, experiment, 60)
+    controller.run(sphere)
+    experiment.name = "asked in a hurry"
+    request = api.GetSuggestionsRequest(
+        experiment=experiment, trials=controller.trials, current_request_number=1
+    )
+    code, _ = refusal(lambda: service.stub().GetSuggestions(request, timeout=0.001))
+    assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+    first, second = (service.stub().GetSuggestions(request, timeout=60) for _ in range(2))
+    assert first == second
+
+
 def test_an_exhausted_space_says_so(service: Service, api: Any) -> None:
     experiment = make_experiment(api, "random", {"n": {"type": "int", "min": "1", "max": "3"}})
     controller = Controller(api, service.stub, experiment, total=4, parallel=1)

@@ -44,26 +44,32 @@ class SuggestionService(wire_grpc.SuggestionServicer):
     def __init__(self, learners: Learners | None = None) -> None:
         self._learners = learners if learners is not None else Learners()
         self._room = threading.BoundedSemaphore(_DECISIONS_AT_ONCE)
+        # Requests of one Experiment wait for each other: the second finds learned what the
+        # first has learned. Experiments that share a lock only wait a little longer.
+        self._locks = [threading.Lock() for _ in range(64)]
 
     def GetSuggestions(  # noqa: N802  # Katib's name
         self, request: wire.GetSuggestionsRequest, context: grpc.ServicerContext
     ) -> wire.GetSuggestionsReply:
-        with _answered(context), self._turn():
+        with _answered(context), self._turn(request.experiment.name, context):
             return write_reply(suggest(read_request(request), self._learners))
 
     def ValidateAlgorithmSettings(  # noqa: N802  # Katib's name
         self, request: wire.ValidateAlgorithmSettingsRequest, context: grpc.ServicerContext
     ) -> wire.ValidateAlgorithmSettingsReply:
-        with _answered(context), self._turn():
+        with _answered(context), self._turn(request.experiment.name, context):
             validate(read_experiment(request.experiment))
             return wire.ValidateAlgorithmSettingsReply()
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _turn(self, experiment: str, context: grpc.ServicerContext) -> Iterator[None]:
         if not self._room.acquire(blocking=False):
             raise UnavailableError(f"{_DECISIONS_AT_ONCE} requests are being answered: ask again")
         try:
-            yield
+            with self._locks[hash(experiment) % len(self._locks)]:
+                if not context.is_active():
+                    raise UnavailableError("the client did not wait for its turn")
+                yield
         finally:
             self._room.release()
 
