@@ -6,15 +6,20 @@ import os
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from strandline.adapters.ray_session import ray_session
 from strandline.adapters.ray_tune import RayTuneRunner
-from strandline.ports import Resources, StepReport, TrialRunner
+from strandline.ports import Assignment, Resources, StepReport, TrialRunner
+from strandline.testing.fake_clock import FakeClock
 from strandline.testing.inline_runner import InlineRunner
 from strandline.testing.scripted_trials import ScriptedSource, ScriptedTrials
+from strandline.testing.searches import CurveTrials
+from strandline.testing.simulated_runner import SimulatedRunner
 from strandline.testing.trial_runner_contract import TrialRunnerContract, WorkerRunnerContract
 
 
@@ -72,3 +77,32 @@ def parents() -> Sequence[tuple[int, int]]:
             words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
             pairs.append((int(entry.name), int(words[1])))
     return pairs
+
+
+class TestSimulatedRunner(TrialRunnerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def runner(cls) -> TrialRunner:
+        return SimulatedRunner(FakeClock())
+
+    def test_a_step_is_timed_by_the_runner(self, mixed: object) -> None:
+        """Here a step takes what its report says, on the simulated clock."""
+        clock = FakeClock()
+        trials = CurveTrials(FakeClock(), steps=3)
+        source = ScriptedSource([{"x": 0.5}] * 4)
+        SimulatedRunner(clock).run(source, lambda: _Timed(trials), Resources(), 2)
+        assert clock.monotonic() == 2 * 3 * 10.0
+        assert {report.seconds for report in source.reports} == {10.0}
+
+
+class _Timed:
+    """A trainable that says each of its steps took ten seconds."""
+
+    def __init__(self, trials: CurveTrials) -> None:
+        self._trials = copy(trials)
+
+    def reset(self, assignment: Assignment) -> None:
+        self._trials.reset(assignment)
+
+    def step(self) -> StepReport:
+        return replace(self._trials.step(), seconds=10.0)
