@@ -1,0 +1,64 @@
+"""What search algorithms are worth: tables, many workers, and the time to decide.
+
+Run: python bench/search/run.py [--parts nasbench201,mixed,workers,asha,deciding]
+[--seeds 200] [--algorithms a,b]; everything together takes about half an hour on two cores.
+NAS-Bench-201 is read from the development data; another table is named with `--table`.
+Results go to results.json and the plots beside this file when `--write` is given.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+HERE = Path(__file__).parent
+sys.path.insert(0, str(HERE.parents[1]))
+
+from bench.search import deciding, tabular, workers  # noqa: E402  # after the threads
+
+from strandline.data.cpu import usable_cpus  # noqa: E402
+
+PARTS: dict[str, Callable[[Any, ProcessPoolExecutor], Iterator[str]]] = {
+    "nasbench201": tabular.compare,
+    "mixed": tabular.compare_mixed,
+    "workers": workers.compare_parallel,
+    "asha": workers.scale_asha,
+    "deciding": deciding.measure,
+}
+
+
+def main() -> None:
+    options = _parse()
+    with ProcessPoolExecutor(usable_cpus()) as pool:
+        for part in options.parts.split(","):
+            print(f"\n## {part}\n", flush=True)
+            for line in PARTS[part](options, pool):
+                print(line, flush=True)
+    if options.write:
+        (HERE / "results.json").write_text(json.dumps(tabular.RESULTS, indent=1) + "\n")
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    data = Path(os.environ.get("STRANDLINE_TEST_DATA", HERE.parents[2] / "shared" / "data"))
+    parser.add_argument("--parts", default=",".join(PARTS))
+    parser.add_argument("--seeds", type=int, default=200)
+    parser.add_argument("--algorithms", help="instead of those of the tables")
+    parser.add_argument("--data", type=Path, default=data)
+    parser.add_argument("--table", type=Path, help="a parquet table to use instead")
+    parser.add_argument("--choices", help="its columns of decisions, a,b,c")
+    parser.add_argument("--signal", help="its column to search on")
+    parser.add_argument("--test", help="its column to judge by")
+    parser.add_argument("--write", action="store_true")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

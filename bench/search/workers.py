@@ -1,0 +1,131 @@
+"""Many workers in simulated time: what parallelism costs, and how ASHA scales."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from bench.search.simulate import simulate
+from bench.search.tabular import FIRST_SEED, load, summarise
+
+from strandline.search.space import Candidate, Float, Space
+from strandline.spec.records import TrialState
+
+EVALUATIONS = (200, 400, 1000)
+WORKERS = 100
+PARALLEL_ALGORITHMS = ("predictor-evolution", "regularized-evolution", "local-search", "random")
+MOST_SEEDS = 40
+
+
+@dataclass(frozen=True)
+class Job:
+    """One search by some workers."""
+
+    path: Path
+    dataset: str
+    algorithm: str
+    workers: int
+    seed: int
+
+
+def search(job: Job) -> list[float]:
+    """Return the test result of the best-by-validation cell after so many evaluations."""
+    table = load(job.path, None)
+    signal = table.columns[f"{job.dataset}_val"]
+    test = table.columns[f"{job.dataset}_test"]
+    rng = np.random.default_rng(job.seed)
+
+    def curve(candidate: Candidate) -> list[tuple[float, float]]:
+        # Trainings differ in length as machines and cells do: by a factor of two, mostly.
+        return [(float(signal[table.row(candidate)]), float(rng.lognormal(0.0, 0.35)))]
+
+    run = simulate(
+        table.space,
+        curve,
+        algorithm=job.algorithm,
+        seed=job.seed,
+        budget={"trials": max(EVALUATIONS)},
+        workers=job.workers,
+    )
+    rows = [table.row(trial.candidate) for _, _, trial in run.ended]
+    return [float(test[max(rows[:count], key=lambda row: signal[row])]) for count in EVALUATIONS]
+
+
+def compare_parallel(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
+    """Compare a hundred workers that wait for nobody with one, at equal evaluations.
+
+    The share kept is of what one worker gains over random search.
+    """
+    path = options.data / "nasbench201.parquet"
+    if not path.is_file():
+        yield f"there is no {path}: name the development data with --data"
+        return
+    yield f"| dataset | algorithm | workers | {' | '.join(map(str, EVALUATIONS))} |"
+    yield "| --- | --- | --- |" + " --- |" * len(EVALUATIONS)
+    seeds = min(options.seeds, MOST_SEEDS)
+    for dataset in ("cifar10", "cifar100"):
+        means: dict[tuple[str, int], list[float]] = {}
+        for name in PARALLEL_ALGORITHMS:
+            for count in (1, WORKERS):
+                jobs = [Job(path, dataset, name, count, FIRST_SEED + s) for s in range(seeds)]
+                found = list(pool.map(search, jobs, chunksize=2))
+                cells = [summarise([run[place] for run in found]) for place in range(3)]
+                means[name, count] = [mean for mean, _ in cells]
+                shown = " | ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in cells)
+                yield f"| {dataset} | {name} | {count} | {shown} |"
+        for name in PARALLEL_ALGORITHMS[:-1]:
+            kept = [
+                (many - random) / (one - random)
+                for one, many, random in zip(
+                    means[name, 1], means[name, WORKERS], means["random", 1], strict=True
+                )
+            ]
+            yield f"| {dataset} | {name}, share kept | | {' | '.join(f'{k:.2f}' for k in kept)} |"
+
+
+LINE = Space((Float("x", 0.0, 1.0),))
+SCALES = (1, 10, 50, 100, 250, 500, 1000)
+TRIALS = 10_000
+STEPS = 27
+
+
+def scale_asha(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
+    """Measure how much sooner more workers finish the same ten thousand trials under ASHA."""
+    yield "| workers | simulated hours | speed-up | of ideal | trials finished | seconds it took |"
+    yield "| --- | --- | --- | --- | --- | --- |"
+    hours: dict[int, float] = {}
+    for row in pool.map(partial(_scale, FIRST_SEED), SCALES):
+        workers, hours[workers], finished, took = row
+        speed_up = hours[1] / hours[workers]
+        yield (
+            f"| {workers} | {hours[workers]:.1f} | {speed_up:.1f} | {speed_up / workers:.3f} "
+            f"| {finished} | {took:.1f} |"
+        )
+
+
+def _scale(seed: int, workers: int) -> tuple[int, float, int, float]:
+    rng = np.random.default_rng(seed)
+
+    def curve(candidate: Candidate) -> list[tuple[float, float]]:
+        quality, pace = float(str(candidate["x"])), float(rng.lognormal(0.0, 0.35)) * 60
+        return [(quality * (1 - math.exp(-step / 9)), pace) for step in range(1, STEPS + 1)]
+
+    started = time.perf_counter()
+    run = simulate(
+        LINE,
+        curve,
+        algorithm="random",
+        seed=seed,
+        budget={"trials": TRIALS},
+        workers=workers,
+        early_stopping={"name": "asha"},
+    )
+    finished = sum(trial.state is TrialState.COMPLETED for _, _, trial in run.ended)
+    return workers, run.seconds / 3600, finished, time.perf_counter() - started
