@@ -63,12 +63,14 @@ class SearchOutcome:
         reason: why it ended; STOPPED can be resumed at once.
         best: None when no trial gave a value.
         trials: all of them, by number.
+        checkpoint: the best trial's, when those are kept and none was lost.
     """
 
     reason: EndReason
     best: Trial | None
     trials: tuple[Trial, ...]
     elapsed_seconds: float
+    checkpoint: bytes | None = None
 
 
 def run_search(
@@ -84,10 +86,13 @@ def run_search(
     clock: Clock,
     resources: Resources | None = None,
     affordable: Affordable | None = None,
+    keep_best: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     stop_requested: Callable[[], bool] | None = None,
 ) -> SearchOutcome:
     """Run the search `uid` until its budget is spent, from where the catalog says it is.
+
+    With `keep_best` the best trial's checkpoint stays and comes with the outcome.
 
     The caller makes sure that no other process runs the same search.
 
@@ -106,6 +111,7 @@ def run_search(
         history=journal.history(),
         devices=resources.gpus if resources and resources.gpus else 1.0,
         affordable=affordable,
+        keep_best=keep_best,
         stop_requested=stop_requested,
         on_change=lambda trial: progress(_progress(engine, spec, trial)) if progress else None,
     )
@@ -114,11 +120,14 @@ def run_search(
         runner.run(engine, factory, resources or Resources(), spec.parallelism, timeout)
     finally:
         engine.close()
+    best = engine.best()
+    kept = journal.load_checkpoint(best.number) if keep_best and best is not None else None
     return SearchOutcome(
         reason=engine.end_reason or EndReason.STOPPED,
-        best=engine.best(),
+        best=best,
         trials=tuple(engine.trials),
         elapsed_seconds=engine.elapsed_seconds,
+        checkpoint=kept[1] if kept is not None else None,
     )
 
 

@@ -56,6 +56,8 @@ class SearchEngine:
         defaults: candidates to try before the algorithm is asked.
         devices: devices that one trial occupies, for the budget in device-hours.
         affordable: leaves out candidates that would not end within the time left.
+        keep_best: keeps the last checkpoint of the best trial after its end, for whoever
+            makes a model of it; without, a trial's checkpoint goes when it ends.
         stop_requested: the person's wish to stop.
         on_change: told of every trial whose row changed.
     """
@@ -73,6 +75,7 @@ class SearchEngine:
         history: History | None = None,
         devices: float = 1.0,
         affordable: Affordable | None = None,
+        keep_best: bool = False,
         stop_requested: Callable[[], bool] | None = None,
         on_change: Callable[[Trial], None] | None = None,
     ) -> None:
@@ -85,6 +88,7 @@ class SearchEngine:
         self._defaults = list(defaults)
         self._devices = devices
         self._affordable = affordable
+        self._keep_best = keep_best
         self._stop_requested = stop_requested or (lambda: False)
         self._on_change = on_change or (lambda trial: None)
         self._ledger = Ledger(spec.objectives)
@@ -177,7 +181,8 @@ class SearchEngine:
         self._curves.setdefault(report.number, {})[report.step] = value
         goes_on = self._scheduler.decide(report.number, report.step, value)
         if report.done or not goes_on:
-            self._end_trial(trial, TrialState.COMPLETED if report.done else TrialState.PRUNED)
+            state = TrialState.COMPLETED if report.done else TrialState.PRUNED
+            self._end_trial(trial, state, last=report)
         else:
             if report.checkpoint is not None:
                 self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
@@ -236,8 +241,11 @@ class SearchEngine:
             else:
                 self._waiting.append(trial.number)
         # A kill may have come between the end of a trial and the end of its checkpoint.
-        for number in self._ledger.ended[-self._spec.parallelism :]:
-            self._journal.drop_checkpoint(number)
+        kept = self._kept_checkpoint()
+        recent = len(self._ledger) if self._keep_best else self._spec.parallelism
+        for number in self._ledger.ended[-recent:]:
+            if number != kept:
+                self._journal.drop_checkpoint(number)
         # What ended an earlier run does not end the one that was asked to go on.
         if self._failures_in_a_row > self._spec.max_failed_trials:
             self._failures_in_a_row = 0
@@ -291,15 +299,36 @@ class SearchEngine:
         limit = self._spec.budget.trials
         return limit is None or len(self._ledger) < limit
 
-    def _end_trial(self, trial: Trial, state: TrialState, failure: Failure | None = None) -> None:
+    def _end_trial(
+        self,
+        trial: Trial,
+        state: TrialState,
+        failure: Failure | None = None,
+        last: StepReport | None = None,
+    ) -> None:
         ended = trial.model_copy(
             update={"state": state, "failure": failure, "ended_at": self._clock.now()}
         )
+        before = self._kept_checkpoint()
         self._record(ended)
-        self._journal.drop_checkpoint(trial.number)
+        self._settle_checkpoints(before, trial.number, last)
         self._working_since.pop(trial.number, None)
         self._observe(ended)
         self._count_failure(ended)
+
+    def _kept_checkpoint(self) -> int | None:
+        """Return the ended trial whose checkpoint is kept, None if there is none."""
+        best = self.best() if self._keep_best else None
+        return best.number if best is not None and best.state in ENDED else None
+
+    def _settle_checkpoints(self, before: int | None, ended: int, last: StepReport | None) -> None:
+        """Keep the checkpoint of the best trial alone; that of an earlier step will do."""
+        kept = self._kept_checkpoint()
+        if kept == ended and last is not None and last.checkpoint is not None:
+            self._journal.save_checkpoint(ended, last.step, last.checkpoint)
+        for number in {before, ended} - {kept}:
+            if number is not None:
+                self._journal.drop_checkpoint(number)
 
     def _observe(self, trial: Trial) -> None:
         curve = self._curves.pop(trial.number, {})

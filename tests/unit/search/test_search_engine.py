@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -322,6 +324,44 @@ def test_each_step_is_in_the_catalog_before_the_next_begins(place: SearchPlace) 
 def test_no_checkpoint_is_left_when_all_trials_ended(place: SearchPlace) -> None:
     place.run(make_search_spec(), CurveTrials(place.clock, steps=3))
     assert list(place.store.digests()) == []
+
+
+def test_the_best_trials_last_checkpoint_stays_when_it_is_wanted(place: SearchPlace) -> None:
+    outcome = place.run(make_search_spec(), CurveTrials(place.clock, steps=3), keep_best=True)
+    assert outcome.best is not None and outcome.checkpoint is not None
+    step, score = json.loads(outcome.checkpoint)
+    assert (step, score) == (3, outcome.best.metrics["score"])
+    assert len(list(place.store.digests())) == 1
+
+
+def test_a_better_trial_takes_the_place_of_the_checkpoint_kept(place: SearchPlace) -> None:
+    first = place.run(make_search_spec(), CurveTrials(place.clock, steps=3), keep_best=True)
+    more = make_search_spec(budget={"trials": 40})
+    second = place.run(more, CurveTrials(place.clock, steps=3), keep_best=True)
+    assert first.best is not None and second.best is not None
+    assert second.best.number > first.best.number
+    assert second.checkpoint is not None
+    assert json.loads(second.checkpoint)[1] == second.best.metrics["score"]
+    assert len(list(place.store.digests())) == 1
+
+
+def test_a_search_cut_off_at_any_write_leaves_the_best_checkpoint_alone(tmp_path: Path) -> None:
+    spec = make_search_spec(budget={"trials": 4})
+    for allowed in range(3, 60, 2):
+        (tmp_path / str(allowed)).mkdir()
+        place = SearchPlace(tmp_path / str(allowed))
+        trials = CurveTrials(place.clock, steps=2)
+        with suppress(PowerCut):
+            place.run(spec, trials, keep_best=True, **cut_off_after(place, allowed))
+        outcome = place.run(spec, CurveTrials(place.clock, steps=2), keep_best=True)
+        assert outcome.best is not None and outcome.checkpoint is not None
+        # The end of the trial may be there without its last checkpoint: then an earlier one.
+        step, score = json.loads(outcome.checkpoint)
+        assert step == 1 or score == outcome.best.metrics["score"]
+        names = {n: f"search/{UID}/trial/{n}/checkpoint" for n in range(4)}
+        kept = [n for n, name in names.items() if place.catalog.read_pointer(name) is not None]
+        assert kept == [outcome.best.number]
+        place.catalog.close()
 
 
 def tell(outcome: SearchOutcome) -> list[Any]:
