@@ -328,7 +328,8 @@ def test_no_checkpoint_is_left_when_all_trials_ended(place: SearchPlace) -> None
 
 def test_the_best_trials_last_checkpoint_stays_when_it_is_wanted(place: SearchPlace) -> None:
     outcome = place.run(make_search_spec(), CurveTrials(place.clock, steps=3), keep_best=True)
-    assert outcome.best is not None and outcome.checkpoint is not None
+    assert outcome.best is not None
+    assert outcome.checkpoint is not None
     step, score = json.loads(outcome.checkpoint)
     assert (step, score) == (3, outcome.best.metrics["score"])
     assert len(list(place.store.digests())) == 1
@@ -338,7 +339,8 @@ def test_a_better_trial_takes_the_place_of_the_checkpoint_kept(place: SearchPlac
     first = place.run(make_search_spec(), CurveTrials(place.clock, steps=3), keep_best=True)
     more = make_search_spec(budget={"trials": 40})
     second = place.run(more, CurveTrials(place.clock, steps=3), keep_best=True)
-    assert first.best is not None and second.best is not None
+    assert first.best is not None
+    assert second.best is not None
     assert second.best.number > first.best.number
     assert second.checkpoint is not None
     assert json.loads(second.checkpoint)[1] == second.best.metrics["score"]
@@ -354,7 +356,8 @@ def test_a_search_cut_off_at_any_write_leaves_the_best_checkpoint_alone(tmp_path
         with suppress(PowerCut):
             place.run(spec, trials, keep_best=True, **cut_off_after(place, allowed))
         outcome = place.run(spec, CurveTrials(place.clock, steps=2), keep_best=True)
-        assert outcome.best is not None and outcome.checkpoint is not None
+        assert outcome.best is not None
+        assert outcome.checkpoint is not None
         # The end of the trial may be there without its last checkpoint: then an earlier one.
         step, score = json.loads(outcome.checkpoint)
         assert step == 1 or score == outcome.best.metrics["score"]
