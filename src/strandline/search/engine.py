@@ -10,17 +10,20 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 
 from strandline.ports import Assignment, Clock, StepReport
 from strandline.search.algorithm import Algorithm, Observation
+from strandline.search.ending import EndReason, reason_to_end
 from strandline.search.journal import History, Journal
 from strandline.search.ledger import ENDED, Ledger
-from strandline.search.scheduler import Scheduler
+from strandline.search.scheduler import Population, Scheduler
 from strandline.search.space import Candidate
+from strandline.search.turns import Turns
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
-from strandline.spec.v1alpha1 import Goal, SearchSpec, parse_duration
+from strandline.spec.v1alpha1 import SearchSpec, parse_duration
+
+__all__ = ["Affordable", "EndReason", "SearchEngine"]
 
 # A worker that dies may have been killed for no fault of its trial; one that dies each
 # time is the trial's fault.
@@ -35,24 +38,11 @@ Affordable = Callable[[Candidate, float], bool]
 """Whether a candidate can be tried within so many seconds."""
 
 
-class EndReason(StrEnum):
-    """Why a search ended."""
-
-    TRIALS = "TrialBudgetSpent"
-    TIME = "TimeBudgetSpent"
-    DEVICE_HOURS = "DeviceHoursSpent"
-    GOAL = "GoalReached"
-    PLATEAU = "PlateauReached"
-    EXHAUSTED = "SpaceExhausted"
-    NOTHING_FITS = "NothingFitsInTime"
-    FAILURES = "TooManyFailures"
-    STOPPED = "Stopped"
-
-
 class SearchEngine:
     """`ports.TrialSource` for one Search.
 
     Args:
+        scheduler: not asked when the algorithm is a `Population`, which rules itself.
         defaults: candidates to try before the algorithm is asked.
         devices: devices that one trial occupies, for the budget in device-hours.
         affordable: leaves out candidates that would not end within the time left.
@@ -82,7 +72,8 @@ class SearchEngine:
         self.uid = uid
         self._spec = spec
         self._algorithm = algorithm
-        self._scheduler = scheduler
+        self._population = algorithm if isinstance(algorithm, Population) else None
+        self._scheduler = self._population or scheduler
         self._journal = journal
         self._clock = clock
         self._defaults = list(defaults)
@@ -92,7 +83,7 @@ class SearchEngine:
         self._stop_requested = stop_requested or (lambda: False)
         self._on_change = on_change or (lambda trial: None)
         self._ledger = Ledger(spec.objectives)
-        self._waiting: list[int] = []
+        self._turns = Turns(self._ledger, self._population)
         self._curves: dict[int, dict[int, float]] = {}
         self._crashes: dict[int, int] = {}
         self._failures_in_a_row = 0
@@ -144,21 +135,14 @@ class SearchEngine:
         self._check_end()
         if self._end is not None:
             return None
-        if self._waiting:
-            return self._assign(self._ledger[self._waiting.pop(0)])
-        if not self._may_start():
-            return None
-        number = len(self._ledger)
-        candidate = self._choose(number)
-        if candidate is None:
-            return None
-        return self._assign(Trial(search=self.uid, number=number, candidate=dict(candidate)))
+        trial = self._go_on() or self._start() or self._go_on(only=True)
+        return self._assign(trial) if trial is not None else None
 
     def finished(self) -> bool:
         self._check_end()
         if self._end is not None:
             return True
-        if self._waiting or self._ledger.running:
+        if self._unfinished:
             return False
         if not self._may_start():
             self._end = EndReason.TRIALS
@@ -186,6 +170,10 @@ class SearchEngine:
         else:
             if report.checkpoint is not None:
                 self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
+                if self._population is not None and self._population.gives_way(report.step):
+                    trial = trial.model_copy(update={"state": TrialState.PENDING})
+                    self._turns.add(trial.number)
+                    goes_on = False
             self._record(trial)
         self._write_elapsed()
         return not report.done and goes_on
@@ -196,7 +184,7 @@ class SearchEngine:
         self._crashes[number] = crashes
         if failure.kind is FailureKind.CRASH and crashes <= _CRASHES_FORGIVEN:
             self._record(trial.model_copy(update={"state": TrialState.PENDING}))
-            self._waiting.append(number)
+            self._turns.add(number)
             return
         self._end_trial(trial, TrialState.FAILED, failure)
 
@@ -230,6 +218,8 @@ class SearchEngine:
     def _restore(self, history: History) -> None:
         for trial in sorted(history.trials, key=_order_of_end):
             self._ledger.put(trial)
+            if self._population is not None:
+                self._population.enter(trial.number, trial.candidate)
             for step, metrics in history.metrics.get(trial.number, ()):
                 worth = self._ledger.worth(metrics)
                 if worth is not None and math.isfinite(worth.value):
@@ -239,7 +229,8 @@ class SearchEngine:
                 self._observe(trial)
                 self._count_failure(trial)
             else:
-                self._waiting.append(trial.number)
+                self._catch_up(trial, history)
+                self._turns.add(trial.number)
         # A kill may have come between the end of a trial and the end of its checkpoint.
         kept = self._kept_checkpoint()
         recent = len(self._ledger) if self._keep_best else self._spec.parallelism
@@ -249,6 +240,52 @@ class SearchEngine:
         # What ended an earlier run does not end the one that was asked to go on.
         if self._failures_in_a_row > self._spec.max_failed_trials:
             self._failures_in_a_row = 0
+
+    def _catch_up(self, trial: Trial, history: History) -> None:
+        """Take a checkpoint for done that a kill kept from the row: whose turn it is counts."""
+        found = self._journal.load_checkpoint(trial.number) if self._population else None
+        if found is not None and found[0] > trial.step:
+            metrics = dict(history.metrics.get(trial.number, ())).get(found[0], trial.metrics)
+            update = {"step": found[0], "metrics": dict(metrics)}
+            self._ledger.put(trial.model_copy(update=update))
+
+    def _go_on(self, only: bool = False) -> Trial | None:
+        """Return a trial that waited; None when there is none, or a new one comes first."""
+        may_start = self._may_start() and not only
+        while (number := self._turns.next(may_start)) is not None:
+            trial = self._ledger[number]
+            # Without leave to start another in its place, the worst may as well go on.
+            if not self._may_start() or self._population is None:
+                return trial
+            if self._population.keeps(number, trial.step):
+                return trial
+            self._end_trial(trial, TrialState.PRUNED)
+        return None
+
+    def _start(self) -> Trial | None:
+        """Return a new trial, its checkpoint in place if it begins from another's."""
+        if not self._may_start():
+            return None
+        number = len(self._ledger)
+        candidate = self._choose(number)
+        if candidate is None:
+            return None
+        trial = Trial(search=self.uid, number=number, candidate=dict(candidate))
+        # A kill may have left a copy for a trial of this number that never came to be.
+        self._journal.drop_checkpoint(number)
+        if self._population is None:
+            return trial
+        parent = self._population.parent(number, candidate)
+        found = self._journal.load_checkpoint(parent) if parent is not None else None
+        if found is not None:
+            self._journal.save_checkpoint(number, *found)
+            trial = trial.model_copy(update={"parent": parent, "step": found[0]})
+        self._population.enter(number, candidate)
+        return trial
+
+    @property
+    def _unfinished(self) -> bool:
+        return bool(self._turns or self._ledger.running)
 
     def _assign(self, trial: Trial) -> Assignment:
         found = self._journal.load_checkpoint(trial.number)
@@ -269,7 +306,7 @@ class SearchEngine:
             if not self._ledger.has_tried(candidate) and self._fits(candidate):
                 return candidate
         running = [trial.candidate for trial in self._ledger.running]
-        if running and self._nothing_new_after == len(self._ledger.ended):
+        if self._unfinished and self._nothing_new_after == len(self._ledger.ended):
             return None  # nothing was learned since the algorithm was asked in vain
         skipped: list[Candidate] = running
         reason = EndReason.NOTHING_FITS
@@ -282,7 +319,7 @@ class SearchEngine:
                 return suggested
             skipped.append(suggested)
         self._nothing_new_after = len(self._ledger.ended)
-        if not self._ledger.running:
+        if not self._unfinished:
             self._end = reason
         return None
 
@@ -366,25 +403,7 @@ class SearchEngine:
         """Set the reason to end when one holds; trials that run may still finish."""
         if self.should_stop() or self._end is not None:
             return
-        if self._failures_in_a_row > self._spec.max_failed_trials:
-            self._end = EndReason.FAILURES
-        elif self._goal_reached():
-            self._end = EndReason.GOAL
-        elif self._ledger.ended_since_best >= (self._spec.stop.plateau_trials or math.inf):
-            self._end = EndReason.PLATEAU
-        elif self._device_hours() >= (self._spec.budget.device_hours or math.inf):
-            self._end = EndReason.DEVICE_HOURS
-
-    def _goal_reached(self) -> bool:
-        goal, best = self._spec.stop.goal, self.best()
-        if goal is None or best is None or best.state is not TrialState.COMPLETED:
-            return False
-        worth = self._ledger.worth(best.metrics)
-        wanted = goal if self._spec.objectives[0].goal is Goal.MAXIMIZE else -goal
-        return worth is not None and worth.excess == 0 and worth.values[0] >= wanted
-
-    def _device_hours(self) -> float:
-        return self._ledger.seconds * self._devices / 3600
+        self._end = reason_to_end(self._spec, self._ledger, self._failures_in_a_row, self._devices)
 
 
 def _order_of_end(trial: Trial) -> tuple[bool, datetime, int]:

@@ -31,6 +31,7 @@ ALGORITHMS = {
     "ppo": "strandline.search.ppo:PpoSearch",
     "pareto-predictor": "strandline.search.pareto_predictor:ParetoPredictor",
     "nsga2": "strandline.search.nsga2:Nsga2Search",
+    "pbt": "strandline.search.population_based:PopulationBasedTraining",
 }
 
 SCHEDULERS = {

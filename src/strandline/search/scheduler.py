@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
+
+from strandline.search.space import Candidate
 
 
 class Scheduler(Protocol):
@@ -24,3 +26,31 @@ class NoEarlyStopping:
 
     def decide(self, number: int, step: int, value: float) -> bool:
         return True
+
+
+@runtime_checkable
+class Population(Scheduler, Protocol):
+    """What an algorithm answers besides whose trials take turns and copy each other.
+
+    It is the early-stopping rule of its search as well. Answers are a function of the rows:
+    who entered, what was reported, what was observed.
+    """
+
+    @property
+    def size(self) -> int:
+        """How many trials are in the population at once."""
+
+    def enter(self, number: int, candidate: Candidate) -> None:
+        """Take note of a trial that is in the population until it is observed."""
+
+    def gives_way(self, step: int) -> bool:
+        """Return whether a trial that has done `step` waits until its turn comes again."""
+
+    def is_waiting(self, number: int, step: int) -> bool:
+        """Return whether the trial stands after a step of its own at which it gives way."""
+
+    def keeps(self, number: int, step: int) -> bool:
+        """Return whether the trial, whose turn it is again, goes on; else it is replaced."""
+
+    def parent(self, number: int, candidate: Candidate) -> int | None:
+        """Return whose checkpoint the trial just suggested starts from, None for nobody's."""

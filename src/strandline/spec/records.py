@@ -170,6 +170,8 @@ class Trial(Record):
         metrics: the newest value of each metric.
         seconds: time spent in steps, summed over restarts.
         started_at, ended_at: wall clock; None when not yet.
+        parent: number of the trial whose checkpoint this one began from; None when it
+            began afresh.
     """
 
     search: str
@@ -182,6 +184,7 @@ class Trial(Record):
     seconds: float = 0.0
     started_at: datetime | None = None
     ended_at: datetime | None = None
+    parent: int | None = None
 
 
 class ModelVersion(Record):

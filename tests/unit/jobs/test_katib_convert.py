@@ -20,10 +20,12 @@ from strandline.jobs.katib.convert import (
 )
 from strandline.jobs.katib.documents import convert_documents
 from strandline.jobs.katib.fates import Fate, Outcome, leaves, shown
-from strandline.search.registry import ALGORITHMS, SCHEDULERS
+from strandline.search.registry import ALGORITHMS, SCHEDULERS, make_algorithm
+from strandline.search.scheduler import Population
 from strandline.spec.documents import parse_document
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.v1alpha1 import Goal
+from strandline.testing.searches import LINE
 
 STOPPING = "earlyStopping."
 TEMPLATE: dict[str, Any] = {
@@ -292,12 +294,25 @@ def test_each_algorithm_of_katib_with_all_its_settings_is_converted(name: str) -
 @pytest.mark.parametrize("name", KATIB_ALGORITHMS)
 def test_the_settings_that_algorithms_are_given_are_theirs(name: str) -> None:
     ours = KATIB_ALGORITHMS[name]
-    if ours.ours not in ALGORITHMS:
-        pytest.skip(f"no {ours.ours} yet")
     theirs = signature(_registered(ALGORITHMS[ours.ours])).parameters
     for setting in ours.settings.values():
         if setting.ours not in (None, SEED) and not str(setting.ours).startswith(STOPPING):
             assert setting.ours in theirs
+
+
+def test_population_based_training_converts_with_all_of_its_settings() -> None:
+    settings = named(
+        ("n_population", "8"),
+        ("truncation_threshold", "0.4"),
+        ("resample_probability", "0.1"),
+        ("suggestion_trial_dir", "/opt/katib/data"),
+    )
+    experiment = make_experiment(algorithm={"algorithmName": "pbt", "algorithmSettings": settings})
+    algorithm = convert(experiment).search.spec.algorithm
+    assert algorithm.name == "pbt"
+    assert algorithm.settings == {"population": 8, "truncation": 0.4, "resample": 0.1}
+    made = make_algorithm(algorithm.name, LINE, 0, algorithm.settings)
+    assert isinstance(made, Population)
 
 
 def test_the_settings_that_early_stopping_is_given_are_its_own() -> None:

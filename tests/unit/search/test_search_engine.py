@@ -369,14 +369,17 @@ def test_a_search_cut_off_at_any_write_leaves_the_best_checkpoint_alone(tmp_path
 
 def tell(outcome: SearchOutcome) -> list[Any]:
     """Return what must not depend on interruptions."""
-    return [(t.number, t.candidate, t.state, t.step, t.metrics) for t in outcome.trials]
+    return [(t.number, t.candidate, t.state, t.step, t.metrics, t.parent) for t in outcome.trials]
 
 
-@pytest.mark.parametrize("algorithm", ["random", "tpe"])
+@pytest.mark.parametrize("algorithm", ["random", "tpe", "pbt"])
 def test_a_search_cut_off_at_any_write_ends_like_an_undisturbed_one(
     tmp_path: Path, algorithm: str
 ) -> None:
-    settings = {"startup": 2, "candidates": 4} if algorithm == "tpe" else {}
+    settings = {
+        "tpe": {"startup": 2, "candidates": 4},
+        "pbt": {"population": 2, "truncation": 0.5},
+    }.get(algorithm, {})
     spec = make_search_spec(
         algorithm={"name": algorithm, "settings": settings},
         earlyStopping={"name": "asha", "settings": {"eta": 2.0}},
