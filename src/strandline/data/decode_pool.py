@@ -27,7 +27,7 @@ _AHEAD_PER_WORKER = 4
 _IN_FLIGHT = 2
 _PREFETCHED_BYTES = 64 * 1024
 _AHEAD_BYTES = 64_000_000
-_ATTEMPTS = 2
+_ATTEMPTS = 4
 _FAILED_STARTS = 3
 _START_SECONDS = 60.0
 
@@ -160,8 +160,8 @@ class DecodePool(Generic[Key]):
     def _bury(self, worker: _Worker[Key]) -> None:
         """Replace a process that is gone.
 
-        Perhaps the image killed it, perhaps somebody else did: only a second death in a
-        row speaks against the image.
+        Perhaps the image killed it, perhaps somebody else did, such as the system when
+        memory ran short: only deaths on every attempt speak against the image.
         """
         job = worker.jobs.popleft() if worker.jobs else None
         self._replace(worker)

@@ -43,6 +43,10 @@ def refused(found: list[Found]) -> dict[str, str]:
     return {each.source: each.reason for each in found if isinstance(each, Refusal)}
 
 
+def splits(found: list[Found]) -> dict[str, str | None]:
+    return {e.source: e.split and e.split.value for e in found if isinstance(e, Entry)}
+
+
 def zip_of(path: Path, *names: str) -> Path:
     with zipfile.ZipFile(path, "w") as archive:
         for number, name in enumerate(names):
@@ -282,3 +286,52 @@ def test_a_flipped_byte_anywhere_costs_at_most_a_refusal(tmp_path: Path, flipped
     except UnusableDataError:
         return
     assert len(labels(found)) + len(refused(found)) <= 2
+
+
+# ---------------------------------------------------------------- folders of a split
+
+DIVIDED = ("train/cat/a.png", "train/dog/2024/b.png", "Val/cat/c.png", "test/dog/d.png", "e.png")
+
+
+def test_folders_of_a_split_give_the_split_and_those_in_them_the_label(tmp_path: Path) -> None:
+    found = look(place(tmp_path, *DIVIDED))
+    assert labels(found) == {
+        "train/cat/a.png": ("cat",),
+        "train/dog/2024/b.png": ("dog",),
+        "Val/cat/c.png": ("cat",),
+        "test/dog/d.png": ("dog",),
+        "e.png": None,
+    }
+    assert splits(found) == {
+        "train/cat/a.png": "train",
+        "train/dog/2024/b.png": "train",
+        "Val/cat/c.png": "validation",
+        "test/dog/d.png": "test",
+        "e.png": None,
+    }
+    assert [each.message for each in found if isinstance(each, Warned)] == [
+        "the folders Val, test, train are read as parts of a split, not as labels"
+    ]
+
+
+def test_an_archive_may_have_folders_of_a_split_too(tmp_path: Path) -> None:
+    found = unzip(zip_of(tmp_path / "a.zip", *DIVIDED))
+    assert labels(found)["train/dog/2024/b.png"] == ("dog",)
+    assert splits(found)["Val/cat/c.png"] == "validation"
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("train/a.png", "test/b.png"),
+        ("train/cat/a.png", "bus/cat/b.png"),
+        ("train/steam/a.png", "train/diesel/b.png"),
+        ("train/cat/a.png", "test/cat/b.png", "test/c.png"),
+    ],
+)
+def test_labels_that_are_called_like_a_split_stay_labels(
+    tmp_path: Path, names: tuple[str, ...]
+) -> None:
+    found = look(place(tmp_path, *names))
+    assert labels(found) == {name: (name.split("/")[0],) for name in names}
+    assert set(splits(found).values()) == {None}

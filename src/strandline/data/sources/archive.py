@@ -21,11 +21,11 @@ from strandline.data.sources.entries import (
     ReadContext,
     Skipped,
     Warned,
-    class_of,
     is_junk,
     refuse,
     refuse_name,
 )
+from strandline.data.sources.layout import Layout, find_layout
 from strandline.spec.errors import UnusableDataError
 
 _CHUNK_BYTES = 1 << 20
@@ -93,13 +93,15 @@ def read_zip(path: Path, context: ReadContext) -> Iterator[Found]:
         infos = archive.infolist()
         if len(infos) > _MOST_ENTRIES:
             raise UnusableDataError(f"{path.name} has more than {_MOST_ENTRIES:,} entries")
-        yield Expected(sum(not info.is_dir() for info in infos))
+        files = [info for info in infos if not info.is_dir()]
+        yield Expected(len(files))
         overlapping = _overlapping(infos)
         seen: dict[str, str] = {}
         links: set[str] = set()
-        for info in infos:
-            if not info.is_dir():
-                yield from _look_at(archive, info, overlapping, seen, links)
+        layout = find_layout(PurePosixPath(info.orig_filename) for info in files)
+        yield from layout.warnings()
+        for info in files:
+            yield from _look_at(archive, info, overlapping, seen, links, layout)
 
 
 def _look_at(
@@ -108,6 +110,7 @@ def _look_at(
     overlapping: set[int],
     seen: dict[str, str],
     links: set[str],
+    layout: Layout,
 ) -> Iterator[Found]:
     name = info.orig_filename
     path = PurePosixPath(name)
@@ -129,7 +132,7 @@ def _look_at(
         yield refused
         return
     try:
-        yield Entry(name, ZipContent(archive, info), class_of(path))
+        yield Entry(name, ZipContent(archive, info), *layout.place(path))
     except UnusableDataError as error:
         yield refuse(name, str(error), "BadLabel")
 

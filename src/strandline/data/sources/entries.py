@@ -7,7 +7,7 @@ import stat
 import unicodedata
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Protocol
 
 from strandline.spec.errors import UnusableDataError
@@ -250,14 +250,6 @@ def clean_labels(texts: Iterable[str]) -> tuple[str, ...]:
 def is_junk(parts: Iterable[str]) -> bool:
     """Return whether a path (its parts) is an operating system's leftover."""
     return any(part.lower() in _JUNK_NAMES or part.startswith("._") for part in parts)
-
-
-def class_of(relative: PurePosixPath) -> tuple[str, ...] | None:
-    """Return the label of a file in a class-per-folder layout: its top folder's name.
-
-    None for a file that stands in no folder. Raises UnusableDataError.
-    """
-    return clean_labels((relative.parts[0],)) or None if len(relative.parts) > 1 else None
 
 
 def refuse_name(source: str, suffix: str) -> Refusal | None:

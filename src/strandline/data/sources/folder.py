@@ -1,6 +1,7 @@
 """A folder with one folder a label; images beside those folders are unlabeled.
 
-Deeper folders count for the top one: `cat/2024/a.jpg` is a cat. A single image file is a
+Deeper folders count for the top one: `cat/2024/a.jpg` is a cat. Folders of a split may
+stand above those of the labels (see `layout`). A single image file is a
 source of one unlabeled image.
 """
 
@@ -17,11 +18,11 @@ from strandline.data.sources.entries import (
     Found,
     ReadContext,
     Skipped,
-    class_of,
     is_junk,
     refuse,
     refuse_name,
 )
+from strandline.data.sources.layout import Layout, find_layout
 from strandline.spec.errors import UnusableDataError
 from strandline.spec.records import Refusal
 
@@ -30,9 +31,12 @@ def read_folder(path: Path, context: ReadContext) -> Iterator[Found]:
     """Yield the images below `path`, in the order of their names."""
     root = path.resolve()
     yield Expected(sum(isinstance(each, Path) for each in _walk(root, root)))
+    files = (each for each in _walk(root, root) if isinstance(each, Path))
+    layout = find_layout(_relative(each, root) for each in files)
+    yield from layout.warnings()
     for each in _walk(root, root):
         if isinstance(each, Path):
-            yield _look_at(each, PurePosixPath(each.relative_to(root).as_posix()), root)
+            yield _look_at(each, _relative(each, root), root, layout)
         else:
             yield each
 
@@ -65,11 +69,15 @@ def _walk(root: Path, start: Path) -> Iterator[Path | Refusal]:
         waiting += [folder / each.name for each in reversed(folders)]
 
 
+def _relative(file: Path, root: Path) -> PurePosixPath:
+    return PurePosixPath(file.relative_to(root).as_posix())
+
+
 def _shown(relative: PurePosixPath) -> str:
     return str(relative).encode("utf-8", "replace").decode()
 
 
-def _look_at(file: Path, relative: PurePosixPath, root: Path) -> Found:
+def _look_at(file: Path, relative: PurePosixPath, root: Path, layout: Layout) -> Found:
     shown = _shown(relative)
     if is_junk(relative.parts):
         return Skipped()
@@ -80,10 +88,10 @@ def _look_at(file: Path, relative: PurePosixPath, root: Path) -> Found:
     if refused is not None:
         return refused
     try:
-        labels = class_of(relative)
+        labels, split = layout.place(relative)
     except UnusableDataError as error:
         return refuse(shown, str(error), "BadLabel")
-    return Entry(shown, FileContent(file), labels)
+    return Entry(shown, FileContent(file), labels, split)
 
 
 def _refuse_link(link: Path, root: Path) -> str | None:

@@ -25,7 +25,7 @@ from strandline.data.sources.entries import (
     count_lines,
     refuse,
 )
-from strandline.data.sources.table import SPLITS
+from strandline.data.sources.layout import SPLITS
 from strandline.spec.errors import UnusableDataError
 
 _LONGEST_LINE = 1_000_000

@@ -13,11 +13,11 @@ from strandline.data.sources.entries import (
     ReadContext,
     S3Content,
     Skipped,
-    class_of,
     is_junk,
     refuse,
     refuse_name,
 )
+from strandline.data.sources.layout import find_layout
 from strandline.spec.errors import NotFoundError, UnusableDataError
 from strandline.spec.v1alpha1 import SourceFormat
 
@@ -103,6 +103,9 @@ def _read_bucket(uri: str, context: ReadContext) -> Iterator[Found]:
     if context.s3 is None:
         raise UnusableDataError("s3:// is not set up: set STRANDLINE_S3_ENDPOINT and the keys")
     prefix = uri.rstrip("/") + "/"
+    listed = context.s3.list_objects(prefix)
+    layout = find_layout(PurePosixPath(name.removeprefix(prefix)) for name, _, _ in listed)
+    yield from layout.warnings()
     for address, _, version in context.s3.list_objects(prefix):
         relative = PurePosixPath(address.removeprefix(prefix))
         if is_junk(relative.parts):
@@ -111,6 +114,6 @@ def _read_bucket(uri: str, context: ReadContext) -> Iterator[Found]:
         refused = refuse_name(str(relative), relative.suffix.lower())
         try:
             content = S3Content(address, context.s3, version)
-            yield refused or Entry(str(relative), content, class_of(relative))
+            yield refused or Entry(str(relative), content, *layout.place(relative))
         except UnusableDataError as error:
             yield refuse(str(relative), str(error), "BadLabel")

@@ -29,8 +29,8 @@ from strandline.data.sources.entries import (
     count_lines,
     refuse,
 )
+from strandline.data.sources.layout import SPLITS
 from strandline.spec.errors import UnusableDataError
-from strandline.spec.records import Split
 
 _FILE_COLUMNS = {"file", "filename", "file_name", "filepath", "path", "image", "image_path", "uri"}
 _FILE_COLUMNS |= {"image_uri", "gcs_uri", "image_file", "url"}
@@ -38,18 +38,6 @@ _LABEL_COLUMNS = {"label", "class", "category", "label_name", "class_name"}
 _LABELS_COLUMNS = {"labels", "classes", "tags", "categories"}
 _SPLIT_COLUMNS = {"split", "ml_use", "set", "subset", "partition"}
 _GROUP_COLUMNS = {"group", "group_id"}
-SPLITS: dict[str, Split | None] = {
-    "train": Split.TRAIN,
-    "training": Split.TRAIN,
-    "validation": Split.VALIDATION,
-    "validate": Split.VALIDATION,
-    "valid": Split.VALIDATION,
-    "val": Split.VALIDATION,
-    "test": Split.TEST,
-    "testing": Split.TEST,
-    "unassigned": None,
-    "": None,
-}
 _ML_USES = {"train", "training", "validation", "test", "unassigned"}
 _LONGEST_FIELD = 1_000_000
 _CHUNK_BYTES = 1 << 20
