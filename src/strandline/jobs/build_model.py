@@ -16,6 +16,7 @@ from strandline.bundle.contents import Receipt, describe_environment
 from strandline.bundle.format import BundleContents, write_bundle
 from strandline.data.decode import decode_stored
 from strandline.data.splits import Division, divide_naively
+from strandline.jobs.approaches import Approach
 from strandline.jobs.examined import cluster_of
 from strandline.jobs.model_card import write_card
 from strandline.jobs.search import SearchOutcome
@@ -45,7 +46,7 @@ class Evidence:
     """What a search may learn from, and what it will be judged by.
 
     Attributes:
-        data: training and validation images; the test images are not in it.
+        approach: how it is learned from.
         notes: what a person should know of the data.
     """
 
@@ -53,8 +54,13 @@ class Evidence:
     items: tuple[Item, ...]
     division: Division
     policy: SplitPolicy
-    data: TransferData
+    approach: Approach
     notes: tuple[str, ...]
+
+    @property
+    def data(self) -> TransferData:
+        """The training and validation images; the test images are not in it."""
+        return self.approach.data
 
     def part(self, split: Split) -> list[Item]:
         """Return the items of one part."""
@@ -95,7 +101,7 @@ def build_model(
     """
     assert outcome.best is not None, "there is nothing to build from"
     candidate = outcome.best.candidate
-    judged = _judge(evidence, candidate, target, partial(stage, "refitting"))
+    judged = _judge(evidence, outcome, target, partial(stage, "refitting"))
     scorecard = _evaluate(evidence, candidate, judged, partial(stage, "evaluating"))
     stage("packing", 0, 0)
     contents = _contents(resource, target, evidence, outcome, judged, scorecard, store)
@@ -103,14 +109,16 @@ def build_model(
     return Built(version, scorecard)
 
 
-def _judge(evidence: Evidence, candidate: Any, target: ModelTarget, progress: Progress) -> _Judged:
+def _judge(
+    evidence: Evidence, outcome: SearchOutcome, target: ModelTarget, progress: Progress
+) -> _Judged:
     from strandline.learn.abstain import choose_threshold
     from strandline.learn.calibrate import fit_calibration
-    from strandline.learn.refit import refit
 
+    assert outcome.best is not None
     task = evidence.version.task
     progress(0, 0)
-    refitted = refit(evidence.data, candidate, progress)
+    refitted = evidence.approach.refit(outcome.best.candidate, outcome.checkpoint, progress)
     clusters = {item.image: cluster_of(item) for item in evidence.items}
     groups = [clusters[image] for image in refitted.out_of_fold_images]
     logits, truth = refitted.out_of_fold_logits, refitted.out_of_fold_targets
@@ -123,7 +131,6 @@ def _judge(evidence: Evidence, candidate: Any, target: ModelTarget, progress: Pr
 
 def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged, progress: Progress) -> Scorecard:
     from strandline.learn.evaluate import evaluate_scores
-    from strandline.learn.refit import score_images
     from strandline.learn.transfer_data import read_targets
 
     progress(0, 0)
@@ -132,7 +139,7 @@ def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged, progress: Pro
     items = evidence.part(Split.TEST)
     if items:
         images = [item.image for item in items]
-        logits: NDArray[Any] = score_images(evidence.data, refitted, images, progress)
+        logits: NDArray[Any] = refitted.scorer.score(images, progress)
         truth = read_targets(items, version.task, version.labels)
     else:
         notes.append("No test split: these numbers are cross-validated on the training images.")
@@ -146,7 +153,7 @@ def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged, progress: Pro
         version.labels,
         image_digests=[item.image for item in items],
         abstention=judged.abstention,
-        uncalibrated=refitted.model.head.classifier.raw_scores(logits, version.task),
+        uncalibrated=refitted.scorer.raw_scores(logits, version.task),
         leaked=_leaked(evidence, candidate, judged),
         groups=[cluster_of(item) for item in items],
         sources=[item.sources[0] for item in items],
@@ -158,7 +165,6 @@ def _evaluate(evidence: Evidence, candidate: Any, judged: _Judged, progress: Pro
 def _leaked(evidence: Evidence, candidate: Any, judged: _Judged) -> LeakedScores | None:
     """Score the same candidate with near-duplicates left on both sides of the split."""
     from strandline.learn.leakage import LeakedScores, count_affected
-    from strandline.learn.refit import fit_and_score
     from strandline.learn.transfer_data import prepare_data, read_targets
 
     version, data = evidence.version, evidence.data
@@ -181,7 +187,9 @@ def _leaked(evidence: Evidence, candidate: Any, judged: _Judged) -> LeakedScores
     except UnusableDataError:
         return None
     images = [item.image for item in test]
-    logits = fit_and_score(leaking, candidate, images)
+    logits = evidence.approach.score_leaking(leaking, candidate, images)
+    if logits is None:
+        return None
     return LeakedScores(
         scores=judged.calibration.apply(logits),
         truth=read_targets(test, version.task, version.labels),

@@ -9,6 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from strandline.jobs.search_journal import CatalogJournal, Patience
+from strandline.jobs.spec_watch import SpecWatch
+from strandline.jobs.warm_start import SearchPorts, begin, learn
 from strandline.ports import (
     Catalog,
     Clock,
@@ -18,15 +21,17 @@ from strandline.ports import (
     TrialRunner,
 )
 from strandline.search.engine import Affordable, EndReason, SearchEngine
-from strandline.search.journal import History
 from strandline.search.ledger import ENDED
 from strandline.search.registry import make_algorithm, make_scheduler
 from strandline.search.space import Candidate, Space
-from strandline.spec.errors import CorruptArtifactError, NotFoundError
+from strandline.spec.errors import ConflictError, UnavailableError
 from strandline.spec.records import Trial, TrialState
 from strandline.spec.v1alpha1 import SearchSpec, parse_duration
 
-_PAGE = 1000
+__all__ = ["CatalogJournal", "SearchOutcome", "SearchProgress", "SpaceOf", "run_search"]
+
+SpaceOf = Callable[[SearchSpec], tuple[Space, Sequence[Candidate]]]
+"""Makes the space of a spec, and the candidates to try first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,39 +94,76 @@ def run_search(
     keep_best: bool = False,
     progress: Callable[[SearchProgress], None] | None = None,
     stop_requested: Callable[[], bool] | None = None,
+    watch: SpecWatch | None = None,
+    space_of: SpaceOf | None = None,
+    patience: Patience | None = None,
 ) -> SearchOutcome:
     """Run the search `uid` until its budget is spent, from where the catalog says it is.
 
-    With `keep_best` the best trial's checkpoint stays and comes with the outcome.
+    With `keep_best` the best trial's checkpoint stays and comes with the outcome. With
+    `watch` edits of the spec are taken up while it runs, those of the space by `space_of`.
 
     The caller makes sure that no other process runs the same search.
 
     Raises:
         InvalidSpecError: the algorithm, its settings, or the objective do not exist.
+        NotFoundError: an earlier search to start from does not exist.
+        UnavailableError: the catalog or the store stayed away longer than `patience`; what
+            was done is kept.
     """
-    journal = CatalogJournal(uid, catalog, store)
-    engine = SearchEngine(
-        uid,
-        spec,
-        make_algorithm(spec.algorithm.name, space, spec.seed, spec.algorithm.settings),
-        make_scheduler(spec.early_stopping.name, spec.early_stopping.settings),
-        journal,
-        clock,
-        defaults=[candidate for candidate in defaults if space.contains(candidate)],
-        history=journal.history(),
-        devices=resources.gpus if resources and resources.gpus else 1.0,
-        affordable=affordable,
-        keep_best=keep_best,
-        stop_requested=stop_requested,
-        on_change=lambda trial: progress(_progress(engine, spec, trial)) if progress else None,
-    )
+    patience = patience or Patience(clock, hurried=stop_requested or (lambda: False))
+    ports = SearchPorts(catalog, store, clock, patience)
+    journal = CatalogJournal(uid, catalog, store, patience)
+    begin(uid, spec, journal, ports)
+    resources = resources or Resources()
+    while True:
+        lessons = learn(spec, space, journal, ports)
+        algorithm = make_algorithm(spec.algorithm.name, space, spec.seed, spec.algorithm.settings)
+        for observation in lessons.observations:
+            algorithm.observe(observation)
+        first = [lessons.best] if lessons.best is not None else []
+        engine = SearchEngine(
+            uid,
+            spec,
+            algorithm,
+            make_scheduler(spec.early_stopping.name, spec.early_stopping.settings),
+            journal,
+            clock,
+            defaults=[each for each in (*first, *defaults) if space.contains(each)],
+            history=journal.history(),
+            devices=resources.gpus or 1.0,
+            affordable=affordable,
+            keep_best=keep_best,
+            stop_requested=stop_requested,
+            watch=watch,
+            on_change=_teller(progress, lambda: engine),
+        )
+        _run(engine, runner, factory, resources)
+        if engine.end_reason is not EndReason.EDITED or watch is None:
+            return _outcome(engine, journal if keep_best else None)
+        spec = watch.spec
+        if space_of is not None:
+            space, defaults = space_of(spec)
+
+
+def _run(
+    engine: SearchEngine, runner: TrialRunner, factory: TrainableFactory, resources: Resources
+) -> None:
+    spec = engine.spec
     timeout = parse_duration(spec.trial_timeout).total_seconds() if spec.trial_timeout else None
     try:
-        runner.run(engine, factory, resources or Resources(), spec.parallelism, timeout)
-    finally:
+        runner.run(engine, factory, resources, spec.parallelism, timeout)
+    except (UnavailableError, ConflictError):
+        raise  # nothing can be written now, and what was is enough to go on from
+    except BaseException:
         engine.close()
+        raise
+    engine.close()
+
+
+def _outcome(engine: SearchEngine, journal: CatalogJournal | None) -> SearchOutcome:
     best = engine.best()
-    kept = journal.load_checkpoint(best.number) if keep_best and best is not None else None
+    kept = journal.load_checkpoint(best.number) if journal and best is not None else None
     return SearchOutcome(
         reason=engine.end_reason or EndReason.STOPPED,
         best=best,
@@ -129,6 +171,14 @@ def run_search(
         elapsed_seconds=engine.elapsed_seconds,
         checkpoint=kept[1] if kept is not None else None,
     )
+
+
+def _teller(
+    progress: Callable[[SearchProgress], None] | None, engine: Callable[[], SearchEngine]
+) -> Callable[[Trial], None]:
+    if progress is None:
+        return lambda trial: None
+    return lambda trial: progress(_progress(engine(), engine().spec, trial))
 
 
 def _progress(engine: SearchEngine, spec: SearchSpec, trial: Trial) -> SearchProgress:
@@ -152,72 +202,3 @@ def _seconds_left(engine: SearchEngine, spec: SearchSpec) -> float | None:
         pace = engine.elapsed_seconds / ended
         estimates.append(max(0.0, (spec.budget.trials - ended) * pace))
     return min(estimates, default=None)
-
-
-class CatalogJournal:
-    """`search.engine.Journal` of one search, in the catalog and the store."""
-
-    def __init__(self, uid: str, catalog: Catalog, store: ObjectStore) -> None:
-        self._uid = uid
-        self._catalog = catalog
-        self._store = store
-
-    def history(self) -> History:
-        """Read what earlier runs left."""
-        trials: list[Trial] = []
-        while page := self._catalog.list_trials(
-            self._uid, _PAGE, trials[-1].number if trials else -1
-        ):
-            trials.extend(page)
-        return History(
-            trials=trials,
-            metrics={t.number: self._catalog.list_metrics(self._uid, t.number) for t in trials},
-            elapsed_seconds=float(self._catalog.read_pointer(self._elapsed_name) or 0.0),
-        )
-
-    def record_trial(self, trial: Trial) -> None:
-        self._catalog.record_trial(trial)
-
-    def record_metrics(self, number: int, step: int, metrics: Mapping[str, float]) -> None:
-        self._catalog.record_metrics(self._uid, number, step, metrics)
-
-    def save_checkpoint(self, number: int, step: int, data: bytes) -> None:
-        # Named inside, so that two trials' equal checkpoints are still two objects and
-        # dropping one never takes the other's.
-        digest = self._store.put(self._header(number) + data)
-        name = self._checkpoint_name(number)
-        old = self._catalog.read_pointer(name)
-        self._catalog.swap_pointer(name, old, f"{step} {digest}")
-        if old is not None and old.split()[1] != digest:
-            self._store.delete(old.split()[1])
-
-    def load_checkpoint(self, number: int) -> tuple[int, bytes] | None:
-        pointer = self._catalog.read_pointer(self._checkpoint_name(number))
-        if pointer is None:
-            return None
-        step, digest = pointer.split()
-        try:
-            return int(step), self._store.get(digest).removeprefix(self._header(number))
-        except (NotFoundError, CorruptArtifactError):
-            return None  # the trial starts over: slower, never wrong
-
-    def drop_checkpoint(self, number: int) -> None:
-        name = self._checkpoint_name(number)
-        pointer = self._catalog.read_pointer(name)
-        if pointer is not None:
-            self._catalog.swap_pointer(name, pointer, None)
-            self._store.delete(pointer.split()[1])
-
-    def record_elapsed(self, seconds: float) -> None:
-        old = self._catalog.read_pointer(self._elapsed_name)
-        self._catalog.swap_pointer(self._elapsed_name, old, f"{seconds:.3f}")
-
-    @property
-    def _elapsed_name(self) -> str:
-        return f"search/{self._uid}/elapsed"
-
-    def _checkpoint_name(self, number: int) -> str:
-        return f"search/{self._uid}/trial/{number}/checkpoint"
-
-    def _header(self, number: int) -> bytes:
-        return f"{self._uid} {number}\n".encode()

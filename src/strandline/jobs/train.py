@@ -8,16 +8,16 @@ one when it is started again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from strandline.jobs.approaches import choose_approach
 from strandline.jobs.build_model import Built, Evidence, Stage, build_model
 from strandline.jobs.examined import check_learnable
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
-from strandline.search.space import Candidate, Constraint, Space
 from strandline.spec.errors import (
     BudgetExhaustedError,
     FailedRunError,
@@ -27,13 +27,12 @@ from strandline.spec.errors import (
 from strandline.spec.records import (
     BestValue,
     DatasetVersion,
-    Item,
     Split,
     TrainReport,
     Trial,
     TrialState,
 )
-from strandline.spec.v1alpha1 import DatasetSpec, SearchSpec, SpacePreset, SplitPolicy
+from strandline.spec.v1alpha1 import DatasetSpec, SearchSpec, SplitPolicy
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +120,8 @@ def gather_evidence(spec: SearchSpec, place: TrainPlace) -> Evidence:
         place.cache_dir,
         spec.seed,
     )
-    return Evidence(version, tuple(items), division, policy, data, (*notes, *division.notes))
+    approach = choose_approach(spec, version, data)
+    return Evidence(version, tuple(items), division, policy, approach, (*notes, *division.notes))
 
 
 def split_policy(catalog: Catalog, version: DatasetVersion) -> SplitPolicy:
@@ -141,44 +141,24 @@ def _search(
     progress: Show | None,
     stop_requested: Callable[[], bool] | None,
 ) -> SearchOutcome:
-    from strandline.learn.cost import CostModel
-    from strandline.learn.transfer import TransferFactory
-
-    space, defaults = _space_of(spec, evidence)
-    later = _images(evidence.items, evidence.division.parts, Split.TEST)
+    approach = evidence.approach
+    space, defaults = approach.space()
+    later = [item.image for item in evidence.part(Split.TEST)]
     return run_search(
         resource.uid,
         spec,
         space,
         defaults,
-        TransferFactory(evidence.data),
+        approach.factory(),
         catalog=place.catalog,
         store=place.store,
         runner=place.runner,
         clock=place.clock,
-        affordable=CostModel(evidence.data, later).affordable,
+        affordable=approach.affordable(later),
+        keep_best=approach.keep_best,
         progress=progress,
         stop_requested=stop_requested,
     )
-
-
-def _space_of(spec: SearchSpec, evidence: Evidence) -> tuple[Space, Sequence[Candidate]]:
-    from strandline.learn.custom_space import custom_space
-    from strandline.learn.transfer_space import default_candidates, transfer_space
-    from strandline.zoo import backbones
-
-    task = evidence.version.task
-    effort = spec.space.effort
-    chosen = tuple(spec.space.backbones or backbones.names(effort))
-    if spec.space.preset is SpacePreset.CUSTOM:
-        return custom_space(spec.space, chosen, task), ()
-    constraints = tuple(Constraint(text) for text in spec.space.constraints or ())
-    space = replace(transfer_space(effort, chosen, task), constraints=constraints)
-    return space, default_candidates(effort, chosen, task)
-
-
-def _images(items: Sequence[Item], parts: Sequence[Split | None], split: Split) -> list[str]:
-    return [item.image for item, part in zip(items, parts, strict=True) if part is split]
 
 
 def _check_outcome(name: str, outcome: SearchOutcome) -> None:

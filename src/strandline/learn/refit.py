@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from strandline.learn.calibrate import Calibration
-from strandline.learn.heads.contract import Floats
+from strandline.learn.heads.contract import Doubles, Floats
 from strandline.learn.models import FittedModel, fit_model
 from strandline.learn.recipe import Recipe, read_candidate
 from strandline.learn.transfer import score_fold
@@ -27,10 +27,22 @@ from strandline.spec.records import Scalar, Task
 if TYPE_CHECKING:
     from onnx import ModelProto
 
+Progress = Callable[[int, int], None]
+
 # Features come from the same graph on both sides; what is left is rounding, of logits
 # whose size is about ten.
 _TOLERANCE = 2e-3
 _CHECKED_IMAGES = 3
+
+
+class Scorer(Protocol):
+    """What the graph computes, by a quicker way that training has."""
+
+    def score(self, images: Sequence[str], progress: Progress | None = None) -> Floats:
+        """Return logits of stored images, float32 [n, labels]."""
+
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return the scores that the model would give without calibration."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -39,8 +51,7 @@ class Refitted:
 
     Attributes:
         graph: `images` uint8 [N, H, W, 3] -> `logits` float32 [N, labels].
-        model: the same in numpy, on embeddings.
-        recipe: what the candidate means.
+        scorer: the same, quicker.
         out_of_fold_logits: float32 [m, labels].
         out_of_fold_targets: the truth of the same images.
         out_of_fold_images: their digests.
@@ -48,18 +59,34 @@ class Refitted:
     """
 
     graph: ModelProto
-    model: FittedModel
-    recipe: Recipe
+    scorer: Scorer
     out_of_fold_logits: Floats
     out_of_fold_targets: NDArray[Any]
     out_of_fold_images: tuple[str, ...]
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TransferScorer:
+    """A head on cached or new embeddings: the graph's numbers within rounding."""
+
+    data: TransferData
+    model: FittedModel
+
+    def score(self, images: Sequence[str], progress: Progress | None = None) -> Floats:
+        """Return logits, much sooner for images whose embeddings are there."""
+        loader = replace(self.data.loader, progress=progress)
+        return self.model.score(loader, images, np.arange(len(images)))
+
+    def raw_scores(self, logits: Floats, task: Task) -> Doubles:
+        """Return what the head itself takes for probabilities."""
+        return self.model.head.classifier.raw_scores(logits, task)
+
+
 def refit(
     data: TransferData,
     candidate: Mapping[str, Scalar],
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress | None = None,
 ) -> Refitted:
     """Fit `candidate` on all of `data` and build its graph.
 
@@ -80,17 +107,17 @@ def refit(
     report(len(folds), len(folds) + 1)
     model = fit_model(data, recipe, np.arange(len(data.images)))
     graph = merge_graph(model, data)
-    check_graph(graph, model, data)
+    scorer = TransferScorer(data, model)
+    check_scores(graph, scorer, data)
     report(len(folds) + 1, len(folds) + 1)
     scored = data.folds != NEVER_SCORED
     return Refitted(
         graph=graph,
-        model=model,
-        recipe=recipe,
+        scorer=scorer,
         out_of_fold_logits=logits[scored],
         out_of_fold_targets=data.targets[scored],
         out_of_fold_images=tuple(np.array(data.images)[scored].tolist()),
-        notes=_notes(data, recipe),
+        notes=(*missing_labels(data), *_notes(recipe)),
     )
 
 
@@ -108,21 +135,6 @@ def fit_and_score(
     recipe = read_candidate(candidate, data.cache_dir)
     model = fit_model(data, recipe, np.arange(len(data.images)))
     return model.score(data.loader, images, np.arange(len(images)))
-
-
-def score_images(
-    data: TransferData,
-    refitted: Refitted,
-    images: Sequence[str],
-    progress: Callable[[int, int], None] | None = None,
-) -> Floats:
-    """Return logits of `images`, float32 [n, labels], from cached or new embeddings.
-
-    The same numbers as the graph's within rounding, and much sooner for images whose
-    embeddings are there.
-    """
-    loader = replace(data.loader, progress=progress)
-    return refitted.model.score(loader, images, np.arange(len(images)))
 
 
 def merge_graph(model: FittedModel, data: TransferData) -> ModelProto:
@@ -172,8 +184,8 @@ def finish_graph(graph: ModelProto, calibration: Calibration, task: Task) -> Mod
     return finished
 
 
-def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> None:
-    """Run a few images through the graph and compare with the numpy path.
+def check_scores(graph: ModelProto, scorer: Scorer, data: TransferData) -> None:
+    """Run a few images through the graph and compare with what training computes.
 
     Raises:
         FailedRunError: they differ by more than rounding.
@@ -188,7 +200,7 @@ def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> No
     session = onnxruntime.InferenceSession(
         graph.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    expected = model.score(data.loader, data.images, np.arange(len(images)))
+    expected = scorer.score(images)
     store = data.open_store()
     for image, wanted in zip(images, expected, strict=True):
         pixels = decode_stored(store.get(image)).pixels[None]
@@ -196,7 +208,7 @@ def check_graph(graph: ModelProto, model: FittedModel, data: TransferData) -> No
         if not np.allclose(found, wanted, rtol=_TOLERANCE, atol=_TOLERANCE):
             gap = float(np.abs(found - wanted).max())
             raise FailedRunError(
-                f"the exported graph differs from the trained head by {gap:.2g} on {image}: "
+                f"the exported graph differs from the trained model by {gap:.2g} on {image}: "
                 "delete the cache folder and train again"
             )
 
@@ -207,16 +219,18 @@ def _unify_versions(first: ModelProto, second: ModelProto) -> None:
     first.ir_version = second.ir_version = version
 
 
-def _notes(data: TransferData, recipe: Recipe) -> tuple[str, ...]:
-    notes = []
+def missing_labels(data: TransferData) -> tuple[str, ...]:
+    """Return a note on labels that no image to learn from has, if there are any."""
     if data.task is Task.MULTILABEL:
         seen = np.asarray(data.targets).sum(axis=0) > 0
     else:
         seen = np.isin(np.arange(len(data.labels)), data.targets)
     absent = [label for label, there in zip(data.labels, seen, strict=True) if not there]
-    if absent:
-        notes.append(f"no training image has the label {', '.join(absent)}")
+    return (f"no training image has the label {', '.join(absent)}",) if absent else ()
+
+
+def _notes(recipe: Recipe) -> tuple[str, ...]:
     views = max(part.views for part in recipe.parts)
-    if views > 1:
-        notes.append(f"each image is looked at in {views} orientations, which takes {views} times")
-    return tuple(notes)
+    if views == 1:
+        return ()
+    return (f"each image is looked at in {views} orientations, which takes {views} times",)

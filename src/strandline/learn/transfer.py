@@ -17,14 +17,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from strandline.learn import metrics
-from strandline.learn.calibrate import scores_of
 from strandline.learn.heads.contract import Floats
-from strandline.learn.measure import make_sample
 from strandline.learn.models import fit_model
 from strandline.learn.recipe import Recipe, read_candidate
 from strandline.learn.transfer_data import TransferData
 from strandline.learn.trial_state import FoldScores
+from strandline.learn.validation import validation_metrics
 from strandline.ports import Assignment, StepReport
 from strandline.spec.errors import UnusableDataError
 
@@ -99,23 +97,5 @@ def score_fold(data: TransferData, recipe: Recipe, fold: int) -> Floats:
 
 def measure_scores(data: TransferData, scores: FoldScores) -> Mapping[str, float]:
     """Return the `val/…` metrics over the images scored so far."""
-    logits = scores.logits[scores.scored].astype(np.float64)
-    if not np.isfinite(logits).all():
-        return {"val/log_loss": float("nan")}
     truth = data.targets[scores.scored]
-    sample = make_sample(scores_of(logits, data.task), truth, data.task, data.labels)
-    everyone = np.ones((1, len(truth)), np.int32)
-    ranking = metrics.ranking_metric(sample)(everyone)
-    return {
-        "val/log_loss": float(metrics.log_losses(sample).mean()),
-        "val/precision_at_1": float(sample.top_right.mean()),
-        # With several labels an image: not exactly the true ones.
-        "val/error": float((sample.decisions != sample.truth).any(axis=1).mean()),
-        "val/auc_pr": float(ranking["auc_pr"][0]),
-        "val/auc_roc": _finite(float(ranking["auc_roc"][0])),
-    }
-
-
-def _finite(value: float) -> float:
-    """Return an undefined value (one label only was seen) as that of a coin."""
-    return value if np.isfinite(value) else 0.5
+    return validation_metrics(scores.logits[scores.scored], truth, data.task, data.labels)

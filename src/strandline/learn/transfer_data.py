@@ -6,7 +6,7 @@ The test split is not in it, so nothing that works on it can look at the test im
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,28 @@ def prepare_data(
         open_store=open_store,
         cache_dir=cache_dir,
         seed=seed,
+    )
+
+
+def hold_out(data: TransferData, most_images: int | None = None) -> TransferData:
+    """Return the data with one fold that is scored and all others learned from.
+
+    For trials that cost too much to be repeated for each fold. With `most_images` at most
+    so many are learned from, drawn at random, the same ones for the same seed.
+    """
+    if not data.fold_numbers:
+        return data
+    scored = data.folds == data.fold_numbers[0]
+    learned = np.flatnonzero(~scored)
+    if most_images is not None and len(learned) > most_images:
+        rng = np.random.default_rng([data.seed, len(learned)])
+        learned = np.sort(rng.choice(learned, most_images, replace=False))
+    kept = np.sort(np.concatenate([learned, np.flatnonzero(scored)]))
+    return replace(
+        data,
+        images=tuple(data.images[place] for place in kept),
+        targets=data.targets[kept],
+        folds=np.where(scored[kept], 0, NEVER_SCORED),
     )
 
 

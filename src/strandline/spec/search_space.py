@@ -5,9 +5,10 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import ClassVar, Literal
 
-from pydantic import Field, StrictBool, StrictFloat, StrictStr
+from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
 from strandline.spec.fields import LARGEST_EXACT_INT, ShortText
+from strandline.spec.networks import CellFamily, Network, Schedule
 from strandline.spec.rules import Rule, SpecModel, distinct, keyed_by
 
 
@@ -19,6 +20,7 @@ class SpacePreset(StrEnum):
     """A space that Strandline keeps."""
 
     TRANSFER = "transfer"
+    CELLS = "cells"
     CUSTOM = "custom"
 
 
@@ -139,10 +141,14 @@ class Space(SpecModel):
 
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            cel="self.preset == 'custom' ? has(self.parameters) && size(self.parameters) > 0"
-            " : !has(self.parameters) || size(self.parameters) == 0",
-            holds=lambda s: bool(s.parameters) == (s.preset is SpacePreset.CUSTOM),
-            message="parameters belong to preset custom, and custom needs at least one",
+            cel="self.preset == 'cells' || (self.preset == 'custom'"
+            " ? has(self.parameters) && size(self.parameters) > 0"
+            " : !has(self.parameters) || size(self.parameters) == 0)",
+            holds=lambda s: (
+                s.preset is SpacePreset.CELLS
+                or bool(s.parameters) == (s.preset is SpacePreset.CUSTOM)
+            ),
+            message="parameters belong to presets custom and cells, and custom needs at least one",
         ),
         Rule(
             cel="!has(self.parameters) || self.parameters.all(p, !has(p.when)"
@@ -158,10 +164,22 @@ class Space(SpecModel):
             holds=lambda s: s.preset is SpacePreset.TRANSFER or s.backbones is None,
             message="backbones belong to preset transfer",
         ),
+        Rule(
+            cel="self.preset == 'cells' ? has(self.family) : !has(self.family)"
+            " && !has(self.network) && !has(self.schedule) && !has(self.images)",
+            holds=lambda s: (
+                s.family is not None
+                if s.preset is SpacePreset.CELLS
+                else (s.family, s.network, s.schedule, s.images) == (None,) * 4
+            ),
+            message="preset cells needs a family; family, network, schedule and images belong "
+            "to it",
+        ),
     )
     preset: SpacePreset = Field(
         default=SpacePreset.TRANSFER,
-        description="`transfer`: pretrained backbones with heads. `custom`: your parameters.",
+        description="`transfer`: pretrained backbones with heads. `cells`: networks from "
+        "nothing. `custom`: your parameters of the transfer preset.",
     )
     effort: Literal["fast", "balanced", "best"] = Field(
         default="balanced", description="How large a part of the preset is searched."
@@ -174,11 +192,27 @@ class Space(SpecModel):
         description="Backbones to choose from; the preset's own if absent. "
         "`timm:NAME` loads from the timm hub.",
     )
+    family: CellFamily | None = Field(
+        default=None, description="Architecture space whose cells are searched."
+    )
+    network: Network | None = Field(
+        default=None, description="What cells are stacked into; small networks if absent."
+    )
+    schedule: Schedule | None = Field(
+        default=None, description="How each network is trained; briefly if absent."
+    )
+    images: StrictInt | None = Field(
+        default=None,
+        ge=2,
+        le=LARGEST_EXACT_INT,
+        description="Most images that a network of the search learns from; all if absent.",
+    )
     parameters: list[Parameter] | None = Field(
         default=None,
         max_length=128,
         json_schema_extra=keyed_by("name"),
-        description="Dimensions of a custom space.",
+        description="Dimensions of a custom space; for preset cells, fields of the schedule "
+        "or network that are searched along with the cell.",
     )
     constraints: list[ShortText] | None = Field(
         default=None,

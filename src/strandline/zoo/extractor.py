@@ -161,8 +161,8 @@ def assemble(
     dims = [core.graph.output[0].type.tensor_type.shape.dim[1].dim_value for core in cores]
     for index, (part, core) in enumerate(zip(parts, cores, strict=True)):
         shown = range(part.views) if views is None else views
-        pixels = _add_views(whole, _add_resized(whole, part.resolution), shown, f"part{index}")
-        features = _add_core(whole, core, pixels, f"part{index}.")
+        pixels = _add_views(whole, add_resized(whole, part.resolution), shown, f"part{index}")
+        features = add_core(whole, core, pixels, f"part{index}.")
         outputs.append(
             _add_view_axis(whole, features, len(shown), dims[index], f"part{index}", average)
         )
@@ -195,7 +195,7 @@ def _load_core(part: FeaturePart, cache_dir: Path) -> ModelProto:
     return load_graph(core_graph(backbone, part.resolution, cache_dir))
 
 
-def _add_resized(whole: GraphParts, resolution: int) -> str:
+def add_resized(whole: GraphParts, resolution: int) -> str:
     """Add the resized images, uint8 [N, S, S, 3], once for each resolution."""
     name = f"resized{resolution}"
     if all(name not in node.output for node in whole.nodes):
@@ -237,7 +237,7 @@ def _add_view(
     return value
 
 
-def _add_core(whole: GraphParts, core: ModelProto, pixels: str, prefix: str) -> str:
+def add_core(whole: GraphParts, core: ModelProto, pixels: str, prefix: str) -> str:
     """Add a core's nodes under a prefix, reading `pixels`; return its output's name."""
     graph = compose.add_prefix(core, prefix).graph
     source, output = graph.input[0].name, str(graph.output[0].name)

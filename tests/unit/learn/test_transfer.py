@@ -17,7 +17,7 @@ from strandline.data.splits import Division
 from strandline.learn.calibrate import Calibration
 from strandline.learn.cost import CostModel
 from strandline.learn.recipe import read_candidate, scaled_resolution
-from strandline.learn.refit import finish_graph, fit_and_score, refit, score_images
+from strandline.learn.refit import finish_graph, fit_and_score, refit
 from strandline.learn.transfer import TransferFactory
 from strandline.learn.transfer_data import NEVER_SCORED, TransferData, prepare_data, read_targets
 from strandline.learn.transfer_space import combined, default_candidates, transfer_space
@@ -364,7 +364,7 @@ def test_fine_tuning_takes_several_labels(data: TransferData) -> None:
 def test_the_graph_of_a_fine_tuned_network_gives_what_training_saw(data: TransferData) -> None:
     candidate = _tuned(views=2, **{"finetune.learning_rate": 1e-3})
     refitted = refit(data, candidate)
-    expected = score_images(data, refitted, data.images[:3])
+    expected = refitted.scorer.score(data.images[:3])
     store = data.open_store()
     pixels = np.stack([decode_image(store.get(image)).pixels for image in data.images[:3]])
     session = onnxruntime.InferenceSession(refitted.graph.SerializeToString())
@@ -383,7 +383,7 @@ def test_training_is_paid_for_as_often_as_there_are_folds_and_epochs(data: Trans
 @pytest.mark.parametrize("head", ["logistic", "kernel"])
 def test_the_graph_gives_for_an_image_what_training_saw(head: str, data: TransferData) -> None:
     refitted = refit(data, _candidate(head, views=2, view_training="mean"))
-    expected = score_images(data, refitted, data.images[:4])
+    expected = refitted.scorer.score(data.images[:4])
     store = data.open_store()
     pixels = np.stack([decode_image(store.get(image)).pixels for image in data.images[:4]])
     session = onnxruntime.InferenceSession(refitted.graph.SerializeToString())

@@ -1,0 +1,72 @@
+"""Notice, while a search runs, that its spec was edited, and what that asks for.
+
+Limits are taken up in the middle: nothing that runs is touched. Whatever shapes the search
+itself – space, algorithm, parallelism – is taken up after the running steps are over, by an
+engine made anew from the trials' rows. What the workers hold, such as the data, only the
+next run can change.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from strandline.ports import Catalog, Clock
+from strandline.search.ending import EndReason
+from strandline.spec.errors import NotFoundError, UnavailableError
+from strandline.spec.v1alpha1 import SearchSpec
+
+LOOK_SECONDS = 3.0
+_IN_PLACE = frozenset({"budget", "stop", "max_failed_trials"})
+_REBUILT = frozenset(
+    {"space", "algorithm", "early_stopping", "objectives", "parallelism", "trial_timeout"}
+)
+
+
+@dataclass(slots=True)
+class SpecWatch:
+    """Looks at the spec of one search every few seconds.
+
+    Attributes:
+        spec: the newest one; the search is to go by it after an answer that is not None.
+    """
+
+    catalog: Catalog
+    clock: Clock
+    name: str
+    uid: str
+    spec: SearchSpec
+    generation: int | None = None
+    looked_at: float = float("-inf")
+
+    def __call__(self) -> SearchSpec | EndReason | None:
+        """Return the spec to go on with, a reason to end after the running steps, or None."""
+        if self.clock.monotonic() - self.looked_at < LOOK_SECONDS:
+            return None
+        self.looked_at = self.clock.monotonic()
+        try:
+            resource = self.catalog.get_resource("Search", self.name)
+        except UnavailableError:
+            return None  # later
+        except NotFoundError:
+            return EndReason.STOPPED
+        if resource.uid != self.uid:
+            return EndReason.STOPPED  # deleted, and another made under its name
+        if resource.generation == self.generation:
+            return None
+        self.generation = resource.generation
+        before, self.spec = self.spec, SearchSpec.model_validate(resource.spec)
+        return _meaning(before, self.spec)
+
+
+def _meaning(before: SearchSpec, now: SearchSpec) -> SearchSpec | EndReason | None:
+    if now.suspend:
+        return EndReason.SUSPENDED
+    edited = {
+        name for name in type(now).model_fields if getattr(before, name) != getattr(now, name)
+    }
+    if not edited:
+        return None
+    if edited <= _IN_PLACE:
+        return now
+    same_trials = before.space.preset == now.space.preset
+    return EndReason.EDITED if edited <= _IN_PLACE | _REBUILT and same_trials else EndReason.STOPPED

@@ -1,0 +1,1 @@
+"""Networks of cells trained from nothing: pixels, batches, the loop, trials."""

@@ -1,0 +1,234 @@
+"""The training of one network from nothing, an epoch at a time.
+
+An epoch is a function of the weights before it, the seed and its number: a training that
+goes on from a checkpoint ends with the very same weights as one that was not disturbed (on
+the same kind of machine, with as many threads).
+
+Stochastic gradient descent with Nesterov's momentum and a cosine schedule (Loshchilov and
+Hutter, arXiv 1608.03983), as NASNet (arXiv 1707.07012, appendix A) and DARTS train; no
+decay on biases and normalisation (He et al., arXiv 1812.01187).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from strandline.learn.features import Rows
+from strandline.learn.heads.contract import Floats
+from strandline.learn.scratch.batches import batches_in_epoch, draw_batches
+from strandline.learn.scratch.pixels import Pixels
+from strandline.learn.scratch.recipe import ScratchRecipe
+from strandline.learn.transfer_data import Targets
+from strandline.spec.errors import CorruptArtifactError
+from strandline.spec.networks import Schedule
+from strandline.spec.records import Task
+from strandline.zoo.cells.image_graph import MIDDLE, SPREAD
+from strandline.zoo.cells.network import CellNetwork, StackedNetwork
+from strandline.zoo.cells.registry import build_network
+
+_MOMENTUM = 0.9
+_LONGEST_GRADIENT = 5.0
+_AUXILIARY_WEIGHT = 0.4
+_SCORED_IMAGES = 256
+_WEIGHT, _VELOCITY = "weight/", "velocity/"
+
+
+class Fitting:
+    """A network and its optimizer.
+
+    Attributes:
+        epochs_done: of the schedule.
+        loss: mean over the last epoch; NaN before the first.
+
+    Args:
+        pixels: uint8 [n, S, S, 3] of all images.
+        targets: their truth.
+        rows: the images to learn from.
+        seed: of weights, batches and what is dropped.
+        threads: of torch on a CPU; as it is set if None.
+    """
+
+    def __init__(
+        self,
+        recipe: ScratchRecipe,
+        pixels: Pixels,
+        targets: Targets,
+        rows: Rows,
+        task: Task,
+        labels: int,
+        seed: int,
+        threads: int | None = None,
+    ) -> None:
+        if threads is not None:
+            torch.set_num_threads(threads)
+        self._schedule: Schedule = recipe.schedule
+        self._pixels, self._rows, self._task, self._seed = pixels, rows, task, seed
+        self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self._targets = torch.from_numpy(np.asarray(targets)).to(self._device)
+        with self._random(0):
+            network = build_network(recipe.family.value, recipe.cell, recipe.plan(labels))
+        self.network: CellNetwork = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know no memory format with a device
+        self._optimizer = _make_optimizer(self.network, self._schedule)
+        self.epochs_done = 0
+        self.loss = math.nan
+
+    @property
+    def finished(self) -> bool:
+        """Return whether the schedule was gone through."""
+        return self.epochs_done >= self._schedule.epochs
+
+    def run_epoch(self) -> None:
+        """Learn from every training image once."""
+        schedule, epoch = self._schedule, self.epochs_done
+        steps = batches_in_epoch(len(self._rows), schedule)
+        total = torch.zeros((), device=self._device)
+        self.network.train()
+        rng = np.random.default_rng([self._seed, epoch])
+        with self._random(epoch + 1):
+            for step, batch in enumerate(draw_batches(self._pixels, self._rows, schedule, rng)):
+                done = epoch + step / steps
+                self.network.set_progress(done / schedule.epochs)
+                self._set_rate(learning_rate(schedule, done))
+                total += self._learn(batch.pixels, batch.rows)
+        self.epochs_done += 1
+        self.loss = float(total) / steps
+
+    def logits(self, rows: Rows) -> Floats:
+        """Return logits of some of the images, float32 [m, labels]."""
+        batches = (
+            rows[start : start + _SCORED_IMAGES] for start in range(0, len(rows), _SCORED_IMAGES)
+        )
+        return np.concatenate([self.score(self._pixels[batch]) for batch in batches])
+
+    def score(self, pixels: Pixels) -> Floats:
+        """Return logits of images as they are, uint8 [m, S, S, 3] -> float32 [m, labels]."""
+        self.network.eval()
+        found = []
+        # As exactly as the exported graph computes, on a GPU too.
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            for start in range(0, len(pixels), _SCORED_IMAGES):
+                some = self._images(pixels[start : start + _SCORED_IMAGES])
+                found.append(self.network(some).cpu().numpy())
+        return np.concatenate(found)
+
+    def to_bytes(self) -> bytes:
+        """Return the weights and the optimizer's state as safetensors."""
+        from safetensors.torch import save
+
+        tensors = {f"{_WEIGHT}{name}": each for name, each in self.network.state_dict().items()}
+        for name, parameter in self.network.named_parameters():
+            velocity = self._optimizer.state[parameter].get("momentum_buffer")
+            if velocity is not None:
+                tensors[f"{_VELOCITY}{name}"] = velocity
+        kept = {name: each.detach().cpu().contiguous() for name, each in tensors.items()}
+        kept["epochs"] = torch.tensor([self.epochs_done])
+        kept["loss"] = torch.tensor([self.loss], dtype=torch.float64)
+        content: bytes = save(kept)
+        return content
+
+    def load_bytes(self, content: bytes) -> None:
+        """Take up what `to_bytes` returned for the same recipe.
+
+        Raises:
+            CorruptArtifactError: it is something else.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load
+
+        try:
+            tensors = load(content)
+            weights = {n.removeprefix(_WEIGHT): t for n, t in tensors.items() if _WEIGHT in n}
+            self.network.load_state_dict(weights)
+            for name, parameter in self.network.named_parameters():
+                if (velocity := tensors.get(f"{_VELOCITY}{name}")) is not None:
+                    if velocity.shape != parameter.shape:
+                        raise ValueError(f"{name} has the shape {tuple(velocity.shape)}")
+                    self._optimizer.state[parameter]["momentum_buffer"] = torch.empty_like(
+                        parameter
+                    ).copy_(velocity)
+            self.epochs_done = int(tensors["epochs"][0])
+            self.loss = float(tensors["loss"][0])
+        except (SafetensorError, KeyError, IndexError, ValueError, RuntimeError) as error:
+            raise CorruptArtifactError(
+                f"the checkpoint does not fit the network ({error}): start the trial anew"
+            ) from error
+
+    def _learn(self, pixels: Pixels, rows: Rows) -> Tensor:
+        chosen = torch.from_numpy(rows).to(self._device, non_blocking=True)
+        with self._precision():
+            loss = self._loss(self._images(pixels), self._targets[chosen])
+        self._optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST_GRADIENT)
+        self._optimizer.step()
+        return loss.detach()
+
+    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
+        if isinstance(self.network, StackedNetwork) and self.network.auxiliary is not None:
+            logits, second = self.network.forward_auxiliary(images)
+            return self._distance(logits, targets) + _AUXILIARY_WEIGHT * self._distance(
+                second, targets
+            )
+        return self._distance(self.network(images), targets)
+
+    def _distance(self, logits: Tensor, targets: Tensor) -> Tensor:
+        if self._task is Task.MULTILABEL:
+            return functional.binary_cross_entropy_with_logits(logits, targets)
+        smoothing = self._schedule.label_smoothing
+        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+    def _images(self, pixels: Pixels) -> Tensor:
+        """Return normalised images [b, 3, S, S], channels last in memory as they come."""
+        writable = np.require(pixels, requirements=("C", "W"))  # what torch asks for
+        images = torch.from_numpy(writable).permute(0, 3, 1, 2)
+        return images.to(self._device, non_blocking=True).float().sub_(MIDDLE).div_(SPREAD)
+
+    def _set_rate(self, rate: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+
+    def _precision(self) -> AbstractContextManager[object]:
+        """Half precision where it is quicker: CPUs mostly emulate it."""
+        if self._device.type == "cuda":
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()
+
+    def _random(self, stage: int) -> AbstractContextManager[None]:
+        return _seeded(int(np.random.SeedSequence([self._seed, stage]).generate_state(1)[0]))
+
+
+def learning_rate(schedule: Schedule, epoch: float) -> float:
+    """Return the rate after so many epochs: a linear rise, then half a cosine down to 0."""
+    rising = min(schedule.warmup_epochs, schedule.epochs / 2)
+    if epoch < rising:
+        return schedule.learning_rate * (epoch + 1e-2) / (rising + 1e-2)
+    share = (epoch - rising) / (schedule.epochs - rising)
+    return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
+
+
+def _make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    parameters = list(network.parameters())
+    decayed = [each for each in parameters if each.ndim > 1]
+    free = [each for each in parameters if each.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": schedule.weight_decay},
+        {"params": free, "weight_decay": 0.0},
+    ]
+    return torch.optim.SGD(
+        groups, lr=schedule.learning_rate, momentum=_MOMENTUM, nesterov=True, fused=True
+    )
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Draw torch's random numbers from this seed inside, and go on as before afterwards."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
