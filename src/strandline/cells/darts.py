@@ -14,7 +14,9 @@ ImageNet is three 3x3 convolutions with stride 2.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import combinations
+from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
@@ -24,7 +26,7 @@ from strandline.cells.decisions import Decisions
 from strandline.cells.drawing import Diagram, draw_diagrams
 from strandline.cells.expression import Expression, Finished, Value, add
 from strandline.cells.family import Candidate, Choice, Counts, Plan
-from strandline.cells.skeleton import Place, body
+from strandline.cells.skeleton import body
 from strandline.cells.tally import Shape, Tally
 from strandline.spec.records import Scalar
 
@@ -42,6 +44,8 @@ OPERATIONS = (
     "dil_conv_5x5",
 )
 _STEM_MULTIPLIER = 3
+# What is known of a cell is kept: a mutation changes one of the two.
+_LARGEST_CACHE = 4096
 
 
 def _cell_choices(cell: str) -> list[Choice]:
@@ -54,15 +58,23 @@ def _cell_choices(cell: str) -> list[Choice]:
     return choices
 
 
-def edges(candidate: Candidate, cell: str) -> list[tuple[str, str, str]]:
+Edges = tuple[tuple[str, str, str], ...]
+_VALUES_OF = {cell: itemgetter(*(choice.name for choice in _cell_choices(cell))) for cell in CELLS}
+
+
+def edges(candidate: Candidate, cell: str) -> Edges:
     """Return (state read, operation, node), two for each node, in order."""
-    found = []
-    for node in range(NODES):
-        pair = str(candidate.get(f"{cell}_{node}_inputs", "+".join(INPUTS)))
-        for side, state in zip(("first", "second"), pair.split("+"), strict=True):
-            operation = str(candidate[f"{cell}_{node}_{side}_op"])
+    return _edges(_VALUES_OF[cell](candidate))
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _edges(values: tuple[str, ...]) -> Edges:
+    written = zip(*[iter(("+".join(INPUTS), *values))] * 3, strict=True)
+    found: list[tuple[str, str, str]] = []
+    for node, (pair, *operations) in enumerate(written):
+        for state, operation in zip(pair.split("+"), operations, strict=True):
             found.append((state, operation, f"node_{node}"))
-    return found
+    return tuple(found)
 
 
 class Darts(Decisions):
@@ -73,25 +85,24 @@ class Darts(Decisions):
 
     def canonical(self, candidate: Candidate) -> str:
         self.validate(candidate)
-        return " | ".join(expression(candidate, cell).canonical() for cell in CELLS)
+        return " | ".join(_canonical(cell, edges(candidate, cell)) for cell in CELLS)
 
     def features(self, candidate: Candidate) -> NDArray[np.float32]:
         """Return float32 [90]: of each cell operations by depth and by input, and totals."""
         self.validate(candidate)
-        values: list[int] = []
-        for cell in CELLS:
-            values += expression(candidate, cell).census(OPERATIONS, NODES, INPUTS)
-        return np.array(values, np.float32)
+        return np.concatenate([_census(cell, edges(candidate, cell)) for cell in CELLS])
 
     def count(self, candidate: Candidate, plan: Plan) -> Counts:
         self.validate(candidate)
-        tally = Tally()
-        previous, current = _count_stem(tally, plan)
-        for place in body(plan):
-            output = _count_cell(tally, candidate, place, previous, current)
-            previous, current = current, output
-        tally.linear(current.channels, plan.labels)
-        return tally.counts()
+        total = _count_frame(plan)
+        parameters, multiply_adds = total.parameters, total.multiply_adds
+        costs = _operation_costs(plan)
+        for cell in CELLS:
+            for state, operation, _ in edges(candidate, cell):
+                cost = costs[cell, operation, state in INPUTS]
+                parameters += cost.parameters
+                multiply_adds += cost.multiply_adds
+        return Counts(parameters, multiply_adds)
 
     def draw(self, candidate: Candidate) -> str:
         self.validate(candidate)
@@ -100,9 +111,26 @@ class Darts(Decisions):
 
 def expression(candidate: Candidate, cell: str) -> Finished:
     """Return what the cell computes."""
+    graph, outputs = _express(cell, edges(candidate, cell))
+    return graph.finish(*outputs)
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _canonical(cell: str, read: Edges) -> str:
+    graph, outputs = _express(cell, read)
+    return graph.finish(*outputs).canonical()
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _census(cell: str, read: Edges) -> NDArray[np.float32]:
+    graph, outputs = _express(cell, read)
+    return np.array(graph.census(outputs, OPERATIONS, NODES, INPUTS), np.float32)
+
+
+def _express(cell: str, read: Edges) -> tuple[Expression, list[Value]]:
     graph = Expression()
     states: dict[str, Value] = {name: graph.source(name) for name in INPUTS}
-    for state, operation, node in edges(candidate, cell):
+    for state, operation, node in read:
         value = states[state]
         strided = cell == "reduction" and state in INPUTS
         if operation == "avg_pool_3x3":
@@ -110,7 +138,7 @@ def expression(candidate: Candidate, cell: str) -> Finished:
         elif operation != "skip_connect" or strided:
             value = graph.apply(operation, value, trainable=operation != "max_pool_3x3")
         states[node] = add(states.get(node, ()), value)
-    return graph.finish(*(states[node] for node in STATES[len(INPUTS) :]))
+    return graph, [states[node] for node in STATES[len(INPUTS) :]]
 
 
 def stem_filters(plan: Plan) -> int:
@@ -129,19 +157,45 @@ def _count_stem(tally: Tally, plan: Plan) -> tuple[Shape, Shape]:
     return quarter, tally.conv_norm(quarter, filters, 3, 2)
 
 
-def _count_cell(
-    tally: Tally, candidate: Candidate, place: Place, previous: Shape, current: Shape
-) -> Shape:
-    filters = place.filters
-    if previous.size != current.size:
-        first = tally.factorized(previous, filters)
-    else:
-        first = tally.conv_norm(previous, filters, 1)
-    shapes = {"previous": first, "current": tally.conv_norm(current, filters, 1)}
-    for state, operation, node in edges(candidate, CELLS[place.reduction]):
-        stride = 2 if place.reduction and state in INPUTS else 1
-        shapes[node] = _count_operation(tally, operation, shapes[state], stride)
-    return Shape(NODES * filters, shapes[node].size)
+# What an operation costs depends on no other one: inputs are brought to F channels first,
+# and every cell puts out four times its F.
+
+
+@lru_cache(maxsize=64)
+def _count_frame(plan: Plan) -> Counts:
+    """Count all that is no operation of a cell: the stem, the fitting of inputs, the end."""
+    tally = Tally()
+    previous, current = _count_stem(tally, plan)
+    for place in body(plan):
+        if previous.size != current.size:
+            tally.factorized(previous, place.filters)
+        else:
+            tally.conv_norm(previous, place.filters, 1)
+        tally.conv_norm(current, place.filters, 1)
+        output = current.strided(NODES * place.filters, 2 if place.reduction else 1)
+        previous, current = current, output
+    tally.linear(current.channels, plan.labels)
+    return tally.counts()
+
+
+@lru_cache(maxsize=64)
+def _operation_costs(plan: Plan) -> dict[tuple[str, str, bool], Counts]:
+    """Return what operations cost in all cells of a kind: by cell, operation, reads an input."""
+    _, stem = _count_stem(Tally(), plan)
+    costs = {}
+    for cell in CELLS:
+        for operation in OPERATIONS:
+            for reads_input in (False, True):
+                tally, size = Tally(), stem.size
+                for place in body(plan):
+                    after = -(-size // 2) if place.reduction else size
+                    if CELLS[place.reduction] == cell:
+                        shape = Shape(place.filters, size if reads_input else after)
+                        stride = 2 if place.reduction and reads_input else 1
+                        _count_operation(tally, operation, shape, stride)
+                    size = after
+                costs[cell, operation, reads_input] = tally.counts()
+    return costs
 
 
 def _count_operation(tally: Tally, operation: str, shape: Shape, stride: int) -> Shape:

@@ -7,6 +7,8 @@ crossover after Syswerda, ICGA 1989.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import cached_property
+from operator import contains, itemgetter
 from typing import Any, ClassVar
 
 import numpy as np
@@ -30,7 +32,29 @@ class Decisions:
     choices: tuple[Choice, ...]
     annotations: tuple[Choice, ...] = ()
 
+    @cached_property
+    def _reader(self) -> tuple[itemgetter[Any], list[frozenset[Scalar]], list[bool]]:
+        """Return how to read all decisions, the values of each, and whether they are truths."""
+        names = [choice.name for choice in self.choices]
+        truths = [any(isinstance(each, bool) for each in choice.values) for choice in self.choices]
+        return itemgetter(*names), [frozenset(choice.values) for choice in self.choices], truths
+
+    def _is_plain(self, candidate: Candidate) -> bool:
+        """Return whether it decides what is to be decided and nothing else, in little time.
+
+        False where that is not seen at once.
+        """
+        read, allowed, truths = self._reader
+        try:
+            values = read(candidate)
+            known = len(candidate) == len(truths) and all(map(contains, allowed, values))
+        except (KeyError, TypeError):  # an unknown decision, a value that cannot be looked up
+            return False
+        return known and [value is True or value is False for value in values] == truths
+
     def validate(self, candidate: Candidate) -> None:
+        if self._is_plain(candidate):
+            return
         needed = {choice.name: choice for choice in self.choices}
         allowed = needed | {choice.name: choice for choice in self.annotations}
         for name in needed:

@@ -20,7 +20,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
+from typing import NamedTuple
 
 Value = tuple[int, ...]
 """A sum of operations by number, sorted; the empty sum is zero."""
@@ -29,8 +30,7 @@ ZERO: Value = ()
 _Signature = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(NamedTuple):
     """A node: `name` applied to operands whose order does not matter.
 
     Attributes:
@@ -62,7 +62,8 @@ class Expression:
 
     def __init__(self) -> None:
         self._operations: list[Operation] = []
-        self._equal: dict[Operation, int] = {}
+        self._depths: list[int] = []
+        self._equal: dict[Operation, Value] = {}
 
     def source(self, name: str) -> Value:
         """Return an input of the cell."""
@@ -76,11 +77,8 @@ class Expression:
         """
         if not any(operands):
             return ZERO
-        operation = Operation(name, tuple(sorted(operands)))
-        if not trainable:
-            return self._shared(operation)
-        self._operations.append(operation)
-        return (len(self._operations) - 1,)
+        operation = Operation(name, operands if len(operands) == 1 else tuple(sorted(operands)))
+        return self._new(operation) if trainable else self._shared(operation)
 
     def apply_linear(self, name: str, value: Value) -> Value:
         """Return `name` of a value, an operation without weights that sums pass through.
@@ -90,33 +88,75 @@ class Expression:
         return add(*(self.apply(name, (number,), trainable=False) for number in value))
 
     def _shared(self, operation: Operation) -> Value:
-        if operation not in self._equal:
-            self._equal[operation] = len(self._operations)
-            self._operations.append(operation)
-        return (self._equal[operation],)
+        known = self._equal.get(operation)
+        if known is None:
+            known = self._equal[operation] = self._new(operation)
+        return known
+
+    def _new(self, operation: Operation) -> Value:
+        deepest = -1
+        for value in operation.operands:
+            for below in value:
+                if self._depths[below] > deepest:
+                    deepest = self._depths[below]
+        self._operations.append(operation)
+        self._depths.append(deepest + 1)
+        return (len(self._operations) - 1,)
 
     def finish(self, *outputs: Value) -> Finished:
         """Drop everything that no output needs, and number the rest from 0."""
-        live: set[int] = set()
-        waiting = [number for value in outputs for number in value]
-        while waiting:
-            number = waiting.pop()
-            if number not in live:
-                live.add(number)
-                waiting += [each for value in self._operations[number].operands for each in value]
-        new = {old: place for place, old in enumerate(sorted(live))}
+        live = {number for value in outputs for number in value}
+        # Operands stand before what reads them: once around suffices.
+        for number in range(len(self._operations) - 1, -1, -1):
+            if number in live:
+                for value in self._operations[number].operands:
+                    live.update(value)
+        if len(live) == len(self._operations):
+            return Finished((*self._operations, Operation("out", outputs)))
+        kept = sorted(live)
+        new = {old: place for place, old in enumerate(kept)}
 
         def renumber(values: Sequence[Value]) -> tuple[Value, ...]:
-            return tuple(tuple(sorted(new[each] for each in value)) for value in values)
+            return tuple([tuple([new[each] for each in value]) for value in values])
 
-        kept = [self._operations[old] for old in sorted(live)]
-        operations = [Operation(each.name, renumber(each.operands)) for each in kept]
+        operations = [
+            Operation(self._operations[old].name, renumber(self._operations[old].operands))
+            for old in kept
+        ]
         return Finished((*operations, Operation("out", renumber(outputs))))
+
+    def census(
+        self, outputs: Sequence[Value], names: Sequence[str], depth: int, inputs: Sequence[str]
+    ) -> list[int]:
+        """Count operations by name and depth, by name and input read, and in all.
+
+        Returns:
+            len(names) * (depth + len(inputs)) + 3 numbers; operations deeper than `depth`
+            count as being that deep. The last three are the number of operations, the
+            longest way, and the number of outputs. What no output needs does not count.
+        """
+        at = _census_places(tuple(names), depth, tuple(inputs))
+        # The last place takes what is not asked for.
+        counts, total, longest = [0] * (len(at) + 1), 0, 0
+        operations, depths = self._operations, self._depths
+        live = {number for value in outputs for number in value}
+        for number in range(len(depths) - 1, -1, -1):
+            if number not in live or not depths[number]:
+                continue
+            name, operands = operations[number]
+            total, longest = total + 1, max(longest, depths[number])
+            counts[at.get((name, min(depths[number], depth)), -1)] += 1
+            read = operands[0] if len(operands) == 1 else sum(operands, ())
+            for below in read if len(read) == 1 else set(read):
+                live.add(below)
+                if not depths[below]:
+                    counts[at.get((name, operations[below][0]), -1)] += 1
+        return [*counts[:-1], total, longest, len(outputs)]
 
 
 def add(*values: Value) -> Value:
     """Return the sum of values."""
-    return tuple(sorted(number for value in values for number in value))
+    return tuple(sorted([number for value in values for number in value]))
 
 
 @dataclass(frozen=True)
@@ -201,22 +241,6 @@ class Finished:
                 placed.append(Placed(operation.name, depths[number], heights[number], inputs))
         return placed
 
-    def census(self, names: Sequence[str], depth: int, inputs: Sequence[str]) -> list[int]:
-        """Count operations by name and depth, by name and input read, and in all.
-
-        Returns:
-            len(names) * (depth + len(inputs)) + 3 numbers; operations deeper than `depth`
-            count as being that deep. The last three are the number of operations, the
-            longest way, and the number of outputs.
-        """
-        placed = self.placed()
-        deep = Counter((each.name, min(each.depth, depth)) for each in placed)
-        reading = Counter((each.name, read) for each in placed for read in each.reads)
-        counts = [deep[name, level] for name in names for level in range(1, depth + 1)]
-        counts += [reading[name, read] for name in names for read in inputs]
-        longest = max((each.depth for each in placed), default=0)
-        return [*counts, len(placed), longest, len(self.operations[-1].operands)]
-
     def paths(self) -> Counter[tuple[str, ...]]:
         """Count the ways from an input to an output by the names of the operations passed.
 
@@ -244,6 +268,16 @@ class Finished:
         for number in reversed(range(len(self.operations) - 1)):
             heights[number] = max(heights[user] for user, _ in self._users[number]) + 1
         return [height - 1 for height in heights]
+
+
+@lru_cache(maxsize=16)
+def _census_places(
+    names: tuple[str, ...], depth: int, inputs: tuple[str, ...]
+) -> dict[tuple[str, int | str], int]:
+    """Return where a census counts an operation of a depth, and one that reads an input."""
+    keys: list[tuple[str, int | str]] = [(n, at) for n in names for at in range(1, depth + 1)]
+    keys += [(name, read) for name in names for read in inputs]
+    return {key: place for place, key in enumerate(keys)}
 
 
 def _tied(colours: Sequence[int]) -> list[int]:

@@ -13,6 +13,9 @@ the block's input channels, as in MnasNet. Channels are rounded to multiples of 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
+from math import log
+from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
@@ -71,6 +74,9 @@ class Layout:
     head: int
 
 
+_VALUES_OF = [itemgetter(*(f"stage_{stage}_{what}" for what in _VALUES)) for stage in range(STAGES)]
+
+
 class MbConv(Decisions):
     """The space: 5 * 10^13 candidates."""
 
@@ -89,26 +95,22 @@ class MbConv(Decisions):
     def features(self, candidate: Candidate) -> NDArray[np.float32]:
         """Return float32 [36]: each decision scaled to [0, 1], and the logs of rough costs."""
         self.validate(candidate)
-        values = []
-        for choice in self.choices:
-            low, high = float(choice.values[0] or 0), float(choice.values[-1] or 0)
-            values.append((float(candidate[choice.name] or 0) - low) / (high - low))
-        for stage in range(STAGES):
-            chosen = _chosen(candidate, stage)
-            cost = chosen["depth"] * chosen["expansion"] * chosen["width"] ** 2
-            values.append(float(np.log(cost)))
-        return np.array(values, np.float32)
+        values: list[float] = []
+        costs = []
+        for read in _VALUES_OF:
+            scaled, cost = _scale(read(candidate))
+            values += scaled
+            costs.append(cost)
+        return np.array(values + costs, np.float32)
 
     def count(self, candidate: Candidate, plan: Plan) -> Counts:
         self.validate(candidate)
-        layout, tally = layout_of(candidate, plan), Tally()
-        image = Shape(plan.channels_in, plan.image_size)
-        shape = tally.conv_norm(image, layout.stem, 3, layout.stem_stride)
-        for block in layout.blocks:
-            shape = _count_block(tally, block, shape)
-        shape = tally.conv_norm(shape, layout.head, 1)
-        tally.linear(shape.channels, plan.labels)
-        return tally.counts()
+        parameters, multiply_adds, channels, size = _count_stem(plan)
+        for stage, read in enumerate(_VALUES_OF):
+            more, cost, channels, size = _count_stage(plan, stage, read(candidate), channels, size)
+            parameters, multiply_adds = parameters + more, multiply_adds + cost
+        more, cost = _count_head(plan, channels, size)
+        return Counts(parameters + more, multiply_adds + cost)
 
     def draw(self, candidate: Candidate) -> str:
         self.validate(candidate)
@@ -123,21 +125,35 @@ class MbConv(Decisions):
 
 def layout_of(candidate: Candidate, plan: Plan) -> Layout:
     """Return every layer of the network that `candidate` and `plan` describe."""
-    stem = plan.stem_filters or round_channels(_STEM_WIDTH * plan.filters)
+    stem = _stem_filters(plan)
     channels = round_channels(plan.filters)
     blocks = [Bottleneck(stem, channels, stem, 3, 1, 0)]
-    for stage in range(STAGES):
-        chosen = _chosen(candidate, stage)
-        width = round_channels(_WIDTHS[stage] * plan.filters * chosen["width"])
-        for number in range(int(chosen["depth"])):
-            stride = _STRIDES[plan.stem][stage] if number == 0 else 1
-            expanded = int(chosen["expansion"]) * channels
-            squeezed = max(1, channels // 4) if chosen["excite"] else 0
-            kernel = int(chosen["kernel"])
-            blocks.append(Bottleneck(channels, width, expanded, kernel, stride, squeezed))
-            channels = width
+    for stage, read in enumerate(_VALUES_OF):
+        blocks += _stage_blocks(plan, stage, read(candidate), channels)
+        channels = blocks[-1].channels
     stem_stride = 2 if plan.stem == "imagenet" else 1
     return Layout(stem, stem_stride, tuple(blocks), round_channels(_HEAD_WIDTH * plan.filters))
+
+
+def _stem_filters(plan: Plan) -> int:
+    return plan.stem_filters or round_channels(_STEM_WIDTH * plan.filters)
+
+
+def _stage_blocks(
+    plan: Plan, stage: int, values: tuple[Scalar, ...], channels: int
+) -> list[Bottleneck]:
+    """Return the blocks of a stage that is given so many channels."""
+    chosen = dict(zip(_VALUES, (float(value or 0) for value in values), strict=True))
+    width = round_channels(_WIDTHS[stage] * plan.filters * chosen["width"])
+    blocks = []
+    for number in range(int(chosen["depth"])):
+        stride = _STRIDES[plan.stem][stage] if number == 0 else 1
+        expanded = int(chosen["expansion"]) * channels
+        squeezed = max(1, channels // 4) if chosen["excite"] else 0
+        kernel = int(chosen["kernel"])
+        blocks.append(Bottleneck(channels, width, expanded, kernel, stride, squeezed))
+        channels = width
+    return blocks
 
 
 def round_channels(channels: float) -> int:
@@ -151,6 +167,53 @@ def round_channels(channels: float) -> int:
 
 def _chosen(candidate: Candidate, stage: int) -> dict[str, float]:
     return {what: float(candidate[f"stage_{stage}_{what}"] or 0) for what in _VALUES}
+
+
+@lru_cache(maxsize=1024)
+def _scale(values: tuple[Scalar, ...]) -> tuple[list[float], float]:
+    """Return a stage's decisions scaled to [0, 1], and the log of its rough cost."""
+    numbers = [float(value or 0) for value in values]
+    scaled = []
+    for number, known in zip(numbers, _VALUES.values(), strict=True):
+        low, high = float(known[0] or 0), float(known[-1] or 0)
+        scaled.append((number - low) / (high - low))
+    expansion, _, depth, width, _ = numbers
+    return scaled, log(depth * expansion * width**2)
+
+
+# A stage costs what it does whatever the others are, but for the channels it is given.
+
+
+@lru_cache(maxsize=64)
+def _count_stem(plan: Plan) -> tuple[int, int, int, int]:
+    """Return parameters, multiply-adds, channels and size up to the stages."""
+    tally = Tally()
+    image, stem = Shape(plan.channels_in, plan.image_size), _stem_filters(plan)
+    shape = tally.conv_norm(image, stem, 3, 2 if plan.stem == "imagenet" else 1)
+    first = Bottleneck(stem, round_channels(plan.filters), stem, 3, 1, 0)
+    shape, counts = _count_block(tally, first, shape), tally.counts()
+    return counts.parameters, counts.multiply_adds, shape.channels, shape.size
+
+
+@lru_cache(maxsize=8192)
+def _count_stage(
+    plan: Plan, stage: int, values: tuple[Scalar, ...], channels: int, size: int
+) -> tuple[int, int, int, int]:
+    """Return parameters and multiply-adds of a stage, and channels and size behind it."""
+    tally, shape = Tally(), Shape(channels, size)
+    for block in _stage_blocks(plan, stage, values, channels):
+        shape = _count_block(tally, block, shape)
+    counts = tally.counts()
+    return counts.parameters, counts.multiply_adds, shape.channels, shape.size
+
+
+@lru_cache(maxsize=1024)
+def _count_head(plan: Plan, channels: int, size: int) -> tuple[int, int]:
+    tally = Tally()
+    head = tally.conv_norm(Shape(channels, size), round_channels(_HEAD_WIDTH * plan.filters), 1)
+    tally.linear(head.channels, plan.labels)
+    counts = tally.counts()
+    return counts.parameters, counts.multiply_adds
 
 
 def _count_block(tally: Tally, block: Bottleneck, shape: Shape) -> Shape:

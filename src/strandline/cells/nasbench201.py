@@ -9,7 +9,9 @@ and counted all the same.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import product
+from operator import itemgetter
 from typing import ClassVar
 
 import numpy as np
@@ -28,6 +30,8 @@ EDGES = ((0, 1), (0, 2), (1, 2), (0, 3), (1, 3), (2, 3))
 _COMPUTING = OPERATIONS[2:]
 _PATHS = tuple(way for length in range(4) for way in product(_COMPUTING, repeat=length))
 _PLACES = tuple(product(_COMPUTING, (1, 2, 3), (0, 1, 2)))
+
+_LARGEST_CACHE = 16_384  # all cells there are
 
 
 def edge_name(source: int, target: int) -> str:
@@ -64,32 +68,16 @@ class NasBench201(Decisions):
     choices = tuple(Choice(edge_name(*edge), OPERATIONS) for edge in EDGES)
 
     def canonical(self, candidate: Candidate) -> str:
-        return self._expression(candidate).canonical()
+        return _canonical(self._read(candidate))
 
     def features(self, candidate: Candidate) -> NDArray[np.float32]:
         """Return float32 [72]: ways by operations, operations by place, and five totals."""
-        expression = self._expression(candidate)
-        ways, placed = expression.paths(), expression.placed()
-        found = [(each.name, each.depth, each.height) for each in placed]
-        totals = [sum(each.name == name for each in placed) for name in _COMPUTING]
-        depth = max((each.depth for each in placed), default=0)
-        values = [ways[way] for way in _PATHS] + [found.count(place) for place in _PLACES]
-        return np.array([*values, *totals, depth, sum(ways.values())], np.float32)
+        return _features(self._read(candidate)).copy()
 
     def count(self, candidate: Candidate, plan: Plan) -> Counts:
-        self.validate(candidate)
-        tally = Tally()
-        shape = _count_stem(tally, plan)
-        for stage in range(3):
-            if stage:
-                shape = _count_reduction(tally, shape)
-            for value in candidate.values():
-                for _ in range(plan.cells):
-                    if str(value).startswith("nor_conv"):
-                        tally.conv_norm(shape, shape.channels, int(str(value)[-1]))
-        tally.batch_norm(shape.channels)
-        tally.linear(shape.channels, plan.labels)
-        return tally.counts()
+        operations = self._read(candidate)
+        convolutions = [operations.count(f"nor_conv_{size}x{size}") for size in (1, 3)]
+        return _count(plan, *convolutions)
 
     def draw(self, candidate: Candidate) -> str:
         self.validate(candidate)
@@ -102,17 +90,53 @@ class NasBench201(Decisions):
                 cell.add_operation(operation, [str(source)], str(target))
         return draw_diagrams("NAS-Bench-201", [cell])
 
-    def _expression(self, candidate: Candidate) -> Finished:
+    def _read(self, candidate: Candidate) -> tuple[str, ...]:
         self.validate(candidate)
-        graph = Expression()
-        values: list[Value] = [graph.source("in")]
-        for target in (1, 2, 3):
-            terms = [
-                _apply(graph, str(candidate[edge_name(source, target)]), values[source])
-                for source in range(target)
-            ]
-            values.append(add(*terms))
-        return graph.finish(values[3])
+        operations: tuple[str, ...] = _operations_of(candidate)
+        return operations
+
+
+_operations_of = itemgetter(*(edge_name(*edge) for edge in EDGES))
+
+
+def _expression(operations: tuple[str, ...]) -> Finished:
+    graph = Expression()
+    values: list[Value] = [graph.source("in"), ZERO, ZERO, ZERO]
+    for (source, target), operation in zip(EDGES, operations, strict=True):
+        values[target] = add(values[target], _apply(graph, operation, values[source]))
+    return graph.finish(values[3])
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _canonical(operations: tuple[str, ...]) -> str:
+    return _expression(operations).canonical()
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _features(operations: tuple[str, ...]) -> NDArray[np.float32]:
+    expression = _expression(operations)
+    ways, placed = expression.paths(), expression.placed()
+    found = [(each.name, each.depth, each.height) for each in placed]
+    totals = [sum(each.name == name for each in placed) for name in _COMPUTING]
+    depth = max((each.depth for each in placed), default=0)
+    values = [ways[way] for way in _PATHS] + [found.count(place) for place in _PLACES]
+    return np.array([*values, *totals, depth, sum(ways.values())], np.float32)
+
+
+@lru_cache(maxsize=1024)
+def _count(plan: Plan, ones: int, threes: int) -> Counts:
+    """Count the network of a cell with so many convolutions of 1x1 and of 3x3."""
+    tally = Tally()
+    shape = _count_stem(tally, plan)
+    for stage in range(3):
+        if stage:
+            shape = _count_reduction(tally, shape)
+        for size, convolutions in ((1, ones), (3, threes)):
+            for _ in range(convolutions * plan.cells):
+                tally.conv_norm(shape, shape.channels, size)
+    tally.batch_norm(shape.channels)
+    tally.linear(shape.channels, plan.labels)
+    return tally.counts()
 
 
 def _apply(graph: Expression, operation: str, value: Value) -> Value:

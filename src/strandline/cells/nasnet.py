@@ -20,7 +20,10 @@ A candidate may therefore state `normal_also` and `reduction_also`; they are not
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from functools import lru_cache
+from operator import itemgetter
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,7 +58,8 @@ OPERATIONS = (
 )
 _STEM_FILTERS = 32
 _STEM_MULTIPLIER = 3
-_FEATURES_PER_CELL = len(OPERATIONS) * (BLOCKS + len(INPUTS)) + 3
+# What is known of a cell is kept: a mutation changes one of the two.
+_LARGEST_CACHE = 4096
 
 
 def _cell_choices(cell: str) -> list[Choice]:
@@ -85,33 +89,100 @@ class NasNet(Decisions):
     annotations = tuple(Choice(f"{cell}_also", ("nothing", *STATES)) for cell in CELLS)
 
     def canonical(self, candidate: Candidate) -> str:
-        self.validate(candidate)
-        return " | ".join(expression(candidate, cell).canonical() for cell in CELLS)
+        return " | ".join(map(_canonical, self._read(candidate)))
 
     def features(self, candidate: Candidate) -> NDArray[np.float32]:
         """Return float32 [188]: of each cell operations by depth and by input, and totals."""
-        self.validate(candidate)
-        values: list[int] = []
-        for cell in CELLS:
-            values += expression(candidate, cell).census(OPERATIONS, BLOCKS, INPUTS)
-        return np.array(values, np.float32)
+        return np.concatenate([_census(cell) for cell in self._read(candidate)])
 
     def count(self, candidate: Candidate, plan: Plan) -> Counts:
-        self.validate(candidate)
-        tally = Tally()
-        stem = stem_shape(plan)
-        tally.conv(plan.channels_in, stem, (3, 3))
-        tally.batch_norm(stem.channels)
-        previous, current = stem, stem
-        for place in places(plan):
-            output = _count_cell(tally, candidate, place, previous, current)
-            previous, current = current, output
-        tally.linear(current.channels, plan.labels)
-        return tally.counts()
+        (normal, frame), (reduction, other) = [
+            _count_operations(plan, cell) for cell in self._read(candidate)
+        ]
+        total = _count_frame(plan, frame, other)
+        return Counts(
+            total.parameters + normal.parameters + reduction.parameters,
+            total.multiply_adds + normal.multiply_adds + reduction.multiply_adds,
+        )
 
     def draw(self, candidate: Candidate) -> str:
         self.validate(candidate)
         return draw_diagrams("NASNet", [_diagram(candidate, cell) for cell in CELLS])
+
+    def _read(self, candidate: Candidate) -> list[_Cell]:
+        self.validate(candidate)
+        return [_read(candidate, cell) for cell in CELLS]
+
+
+class _Frame(NamedTuple):
+    """What the rest of a network needs to know of a cell.
+
+    Attributes:
+        read: the inputs that anything in the cell reads; those `joined` to the output, too.
+        width: channels of the output, in multiples of F.
+    """
+
+    read: tuple[str, ...]
+    joined: tuple[str, ...]
+    width: int
+
+
+class _Cell(NamedTuple):
+    """The decisions about one cell: five values a block, and what is stated to join."""
+
+    name: str
+    values: tuple[str, ...]
+    also: str
+
+    def blocks(self) -> Iterator[tuple[str, str, str, str, str]]:
+        """Iterate over (first, second, operation of first, of second, combine)."""
+        place = iter(self.values)
+        return zip(place, place, place, place, place, strict=True)
+
+    def outputs(self) -> list[str]:
+        used, also = {*self.values[0::5], *self.values[1::5]}, self.also
+        unused = [each for each in STATES[len(INPUTS) :] if each not in used or each == also]
+        return [also, *unused] if also in INPUTS else unused
+
+    def used_inputs(self) -> tuple[str, ...]:
+        used = {*self.values[0::5], *self.values[1::5], self.also}
+        return tuple([each for each in INPUTS if each in used])
+
+    def frame(self) -> _Frame:
+        outputs = self.outputs()
+        wide = [
+            combine == "concat" and state in outputs
+            for state, combine in zip(STATES[len(INPUTS) :], self.values[4::5], strict=True)
+        ]
+        joined = tuple([each for each in INPUTS if each in outputs])
+        return _Frame(self.used_inputs(), joined, len(outputs) + sum(wide))
+
+    def operations(self) -> Iterator[tuple[str, str]]:
+        """Iterate over (operation, what it reads: an input, or how a block was combined)."""
+        kinds = dict(zip(STATES, (*INPUTS, *self.values[4::5]), strict=True))
+        for first, second, first_operation, second_operation, _ in self.blocks():
+            yield first_operation, kinds[first]
+            yield second_operation, kinds[second]
+
+
+_VALUES_OF = {cell: itemgetter(*(choice.name for choice in _cell_choices(cell))) for cell in CELLS}
+
+
+def _read(candidate: Candidate, cell: str) -> _Cell:
+    also = str(candidate.get(f"{cell}_also", "nothing"))
+    return _Cell(cell, _VALUES_OF[cell](candidate), also)
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _canonical(cell: _Cell) -> str:
+    graph, outputs = _express(cell)
+    return graph.finish(*outputs).canonical()
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _census(cell: _Cell) -> NDArray[np.float32]:
+    graph, outputs = _express(cell)
+    return np.array(graph.census(outputs, OPERATIONS, BLOCKS, INPUTS), np.float32)
 
 
 def places(plan: Plan) -> list[Place]:
@@ -137,87 +208,114 @@ def stem_shape(plan: Plan) -> Shape:
 
 def outputs(candidate: Candidate, cell: str) -> list[str]:
     """Return the states that are concatenated: unused blocks, and what is stated to join."""
-    used = {
-        candidate[f"{cell}_{block}_{side}"]
-        for block in range(BLOCKS)
-        for side in ("first", "second")
-    }
-    also = candidate.get(f"{cell}_also", "nothing")
-    blocks = STATES[len(INPUTS) :]
-    return [each for each in STATES if each == also or (each in blocks and each not in used)]
+    return _read(candidate, cell).outputs()
 
 
 def used_inputs(candidate: Candidate, cell: str) -> set[str]:
     """Return which of the inputs anything in the cell reads."""
-    read = {
-        str(candidate[f"{cell}_{block}_{side}"])
-        for block in range(BLOCKS)
-        for side in ("first", "second")
-    }
-    return (read | set(outputs(candidate, cell))) & set(INPUTS)
+    return set(_read(candidate, cell).used_inputs())
 
 
 def expression(candidate: Candidate, cell: str) -> Finished:
     """Return what the cell computes of inputs that have F channels each."""
+    graph, outputs = _express(_read(candidate, cell))
+    return graph.finish(*outputs)
+
+
+def _express(cell: _Cell) -> tuple[Expression, list[Value]]:
     graph = Expression()
     states: dict[str, Value] = {name: graph.source(name) for name in INPUTS}
     wide: set[str] = set()
 
     def apply(state: str, operation: str) -> Value:
-        strided = cell == "reduction" and state in INPUTS
-        reshaped = strided or state in wide
-        if operation == "identity" and not reshaped:
+        strided = cell.name == "reduction" and state in INPUTS
+        if operation == "identity" and not strided and state not in wide:
             return states[state]
         if operation == "avg_pool_3x3" and state not in wide:
             return graph.apply_linear(operation, states[state])
         pools = operation.startswith("max_pool") and state not in wide
         return graph.apply(operation, states[state], trainable=not pools)
 
-    for block in range(BLOCKS):
-        sides = [
-            apply(
-                str(candidate[f"{cell}_{block}_{side}"]),
-                str(candidate[f"{cell}_{block}_{side}_op"]),
-            )
-            for side in ("first", "second")
-        ]
-        state = STATES[len(INPUTS) + block]
-        if candidate[f"{cell}_{block}_combine"] == "concat":
+    for state, block in zip(STATES[len(INPUTS) :], cell.blocks(), strict=True):
+        first, second, first_operation, second_operation, combine = block
+        sides = apply(first, first_operation), apply(second, second_operation)
+        if combine == "concat":
             wide.add(state)
             states[state] = graph.apply("concat", *sides, trainable=False)
         else:
             states[state] = add(*sides)
-    return graph.finish(*(states[state] for state in outputs(candidate, cell)))
+    return graph, [states[state] for state in cell.outputs()]
 
 
-def _count_cell(
-    tally: Tally, candidate: Candidate, place: Place, previous: Shape, current: Shape
-) -> Shape:
-    cell = CELLS[place.reduction]
-    used = used_inputs(candidate, cell)
-    shapes = {"previous": previous, "current": current}
-    if "current" in used:
-        shapes["current"] = tally.conv_norm(current, place.filters, 1)
-    if "previous" in used and place.number > 0:
-        shapes["previous"] = _count_fitted(tally, previous, current.size, place.filters)
-    for block in range(BLOCKS):
-        sides = [
-            _count_operation(
-                tally,
-                str(candidate[f"{cell}_{block}_{side}_op"]),
-                shapes[str(candidate[f"{cell}_{block}_{side}"])],
-                place.filters,
-                2 if place.reduction and candidate[f"{cell}_{block}_{side}"] in INPUTS else 1,
-            )
-            for side in ("first", "second")
-        ]
-        factor = 2 if candidate[f"{cell}_{block}_combine"] == "concat" else 1
-        out = Shape(factor * place.filters, sides[0].size)
-        shapes[STATES[len(INPUTS) + block]] = out
-    size = out.size
-    for state in set(outputs(candidate, cell)) & set(INPUTS):
-        shapes[state] = _count_fitted(tally, shapes[state], size, place.filters)
-    return Shape(sum(shapes[state].channels for state in outputs(candidate, cell)), size)
+# What a cell's operations cost depends on nothing outside the cell, for its inputs are
+# brought to F channels first; what that costs depends on nothing inside but the frame.
+
+
+def _sized(plan: Plan) -> Iterator[tuple[Place, int, int]]:
+    """Iterate over the cells of the network: (place, size before, size after)."""
+    size = stem_shape(plan).size
+    for place in places(plan):
+        after = -(-size // 2) if place.reduction else size
+        yield place, size, after
+        size = after
+
+
+@lru_cache(maxsize=64)
+def _operation_costs(plan: Plan) -> dict[tuple[str, str, str], Counts]:
+    """Return what operations cost in all cells of a kind: by cell, operation and operand."""
+    return {
+        (cell, operation, operand): _operation_cost(plan, cell, operation, operand)
+        for cell in CELLS
+        for operation in OPERATIONS
+        for operand in (*INPUTS, "add", "concat")
+    }
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _count_operations(plan: Plan, cell: _Cell) -> tuple[Counts, _Frame]:
+    """Count a cell's operations in all places where it stands."""
+    costs, parameters, multiply_adds = _operation_costs(plan), 0, 0
+    for operation, operand in cell.operations():
+        cost = costs[cell.name, operation, operand]
+        parameters += cost.parameters
+        multiply_adds += cost.multiply_adds
+    return Counts(parameters, multiply_adds), cell.frame()
+
+
+def _operation_cost(plan: Plan, cell: str, operation: str, operand: str) -> Counts:
+    tally = Tally()
+    for place, before, after in _sized(plan):
+        if CELLS[place.reduction] != cell:
+            continue
+        shape = Shape(place.filters * (2 if operand == "concat" else 1), after)
+        if operand in INPUTS:
+            shape = Shape(place.filters, before)
+        if operand == "previous" and place.number == 0:
+            shape = stem_shape(plan)  # the first cell's is not fitted
+        stride = 2 if place.reduction and operand in INPUTS else 1
+        _count_operation(tally, operation, shape, place.filters, stride)
+    return tally.counts()
+
+
+@lru_cache(maxsize=_LARGEST_CACHE)
+def _count_frame(plan: Plan, normal: _Frame, reduction: _Frame) -> Counts:
+    """Count all that is no operation of a cell: the stem, the fitting of inputs, the end."""
+    tally, stem = Tally(), stem_shape(plan)
+    tally.conv(plan.channels_in, stem, (3, 3))
+    tally.batch_norm(stem.channels)
+    previous, current = stem, stem
+    for place, size, after in _sized(plan):
+        frame = reduction if place.reduction else normal
+        shapes = {"previous": previous, "current": current}
+        if "current" in frame.read:
+            shapes["current"] = tally.conv_norm(current, place.filters, 1)
+        if "previous" in frame.read and place.number > 0:
+            shapes["previous"] = _count_fitted(tally, previous, size, place.filters)
+        for state in frame.joined:
+            _count_fitted(tally, shapes[state], after, place.filters)
+        previous, current = current, Shape(frame.width * place.filters, after)
+    tally.linear(current.channels, plan.labels)
+    return tally.counts()
 
 
 def _count_fitted(tally: Tally, shape: Shape, size: int, filters: int) -> Shape:

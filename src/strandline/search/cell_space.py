@@ -56,5 +56,7 @@ class CellStructure:
 
     def _split(self, candidate: Candidate) -> tuple[Candidate, Candidate]:
         """Return the cell's decisions and the other parameters."""
+        if len(candidate) == len(self.names):
+            return candidate, {}
         cell = {name: value for name, value in candidate.items() if name in self.names}
         return cell, {name: value for name, value in candidate.items() if name not in cell}

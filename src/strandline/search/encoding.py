@@ -9,17 +9,24 @@ apart because how far two candidates are from each other means something else in
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strandline.search.space import Candidate, Categorical, Parameter, Space, candidate_key
+from strandline.search.space import Candidate, Categorical, Parameter, Space
 
 Floats = NDArray[np.float64]
 Blocks = tuple[Floats, ...]
 
 _REFERENCE = 256
-_LARGEST_CACHE = 20_000
+# Rows are kept, for parents and their mutations come again: so many bytes of them, and at
+# least so many rows.
+_CACHE_BYTES, _SMALLEST_CACHE = 32 * 2**20, 2000
+_ABSENT = object()
+
+Key = tuple[object, ...]
 
 
 class Encoder:
@@ -33,47 +40,102 @@ class Encoder:
 
     def __init__(self, space: Space, seed: int) -> None:
         self._space = space
-        self._cache: dict[str, tuple[Floats, ...]] = {}
+        self._names = [parameter.name for parameter in space.parameters]
+        always = all(parameter.when is None for parameter in space.parameters)
+        self._values_of = itemgetter(*self._names) if always and len(self._names) > 1 else None
+        self._ambiguous = not all(map(_has_distinct_values, space.parameters))
+        self._own = _OwnColumns(space.parameters)
+        self._cache: dict[Key, Floats] = {}
         rng = np.random.default_rng([seed, _REFERENCE])
-        raw = [self._raw(space.sample(rng)) for _ in range(_REFERENCE)]
-        blocks = [np.stack(rows) for rows in zip(*raw, strict=True)]
+        blocks = self._raw([space.sample(rng) for _ in range(_REFERENCE)])
         self._kept = [place for place, block in enumerate(blocks) if block.var(0).sum() > 0]
-        self._centres, self._scales = [], []
-        for place in self._kept:
-            scale = _scale_of(blocks[place], columns=place > 0)
-            self._centres.append(blocks[place].mean(0))
-            self._scales.append(scale)
+        kept = [np.zeros((_REFERENCE, 0)), *(blocks[place] for place in self._kept)]
+        ends = np.cumsum([block.shape[1] for block in kept]).tolist()
+        self._spans = [slice(start, end) for start, end in pairwise(ends)]
+        scales = [_scale_of(blocks[place], columns=place > 0) for place in self._kept]
+        self._centre = np.concatenate([block.mean(0) for block in kept])
+        self._scale = np.concatenate([np.zeros(0), *scales])
+        row_bytes = 8 * (len(self._scale) + len(self._names))
+        self._largest_cache = max(_SMALLEST_CACHE, _CACHE_BYTES // row_bytes)
 
     @property
     def width(self) -> int:
         """The number of blocks."""
-        return len(self._kept)
+        return len(self._spans)
+
+    def key(self, candidate: Candidate) -> Key:
+        """Return what equal candidates share, in less time than their text takes."""
+        values: tuple[object, ...]
+        if self._values_of is not None:
+            values = self._values_of(candidate)
+        else:
+            values = tuple([candidate.get(name, _ABSENT) for name in self._names])
+        # True equals 1 and 1.0; where such values stand side by side, types tell them apart.
+        return (*values, *map(type, values)) if self._ambiguous else values
 
     def encode(self, candidates: Sequence[Candidate]) -> Blocks:
         """Return one array [candidates, columns] per block."""
-        rows = [self._row(candidate) for candidate in candidates]
-        return tuple(np.stack(block) for block in zip(*rows, strict=True))
+        keys = [self.key(candidate) for candidate in candidates]
+        pairs = zip(keys, candidates, strict=True)
+        fresh = {key: candidate for key, candidate in pairs if key not in self._cache}
+        if fresh:
+            raw = self._raw(list(fresh.values()))
+            kept = [np.zeros((len(fresh), 0)), *(raw[place] for place in self._kept)]
+            rows = (np.concatenate(kept, axis=1) - self._centre) / self._scale
+            for key, row in zip(fresh, rows, strict=True):
+                self._cache[key] = row.copy()  # a view would keep all rows alive
+        encoded = np.stack([self._look_up(key) for key in keys])
+        while len(self._cache) > self._largest_cache:
+            del self._cache[next(iter(self._cache))]
+        return tuple(encoded[:, span] for span in self._spans)
 
-    def _row(self, candidate: Candidate) -> tuple[Floats, ...]:
-        key = candidate_key(candidate)
-        found = self._cache.get(key)
-        if found is None:
-            if len(self._cache) >= _LARGEST_CACHE:
-                self._cache.clear()
-            raw = self._raw(candidate)
-            scaled = zip(self._kept, self._centres, self._scales, strict=True)
-            found = tuple((raw[place] - centre) / scale for place, centre, scale in scaled)
-            self._cache[key] = found
-        return found
+    def _look_up(self, key: Key) -> Floats:
+        """Return a row, the last one then to be given up."""
+        row = self._cache[key] = self._cache.pop(key)
+        return row
 
-    def _raw(self, candidate: Candidate) -> tuple[Floats, ...]:
-        columns = [_columns(parameter, candidate) for parameter in self._space.parameters]
-        own = np.concatenate(columns) if columns else np.zeros(0)
+    def _raw(self, candidates: Sequence[Candidate]) -> Blocks:
+        own = self._own.fill(candidates)
         structure = self._space.structure
         if structure is None:
             return (own,)
-        features = np.asarray(structure.features(candidate), np.float64)
-        return own, features, np.asarray(structure.proxies(candidate), np.float64)
+        features = np.stack([structure.features(each) for each in candidates])
+        proxies = np.stack([structure.proxies(each) for each in candidates])
+        return own, features.astype(np.float64), proxies.astype(np.float64)
+
+
+class _OwnColumns:
+    """The columns of the parameters themselves, one after the other."""
+
+    def __init__(self, parameters: Sequence[Parameter]) -> None:
+        self._hot: list[tuple[str, dict[object, int]]] = []
+        self._other: list[tuple[slice, Parameter]] = []
+        width = 0
+        for each in parameters:
+            if isinstance(each, Categorical) and not each.ordered and _has_distinct_values(each):
+                self._hot.append((each.name, {v: width + i for i, v in enumerate(each.values)}))
+                width += len(each.values)
+            else:
+                columns = len(_columns(each, {}))
+                self._other.append((slice(width, width + columns), each))
+                width += columns
+        self._width = width
+
+    def fill(self, candidates: Sequence[Candidate]) -> Floats:
+        """Return [candidates, columns]."""
+        filled = np.zeros((len(candidates), self._width))
+        for row, candidate in zip(filled, candidates, strict=True):
+            row[[at[candidate[name]] for name, at in self._hot if name in candidate]] = 1.0
+            for span, parameter in self._other:
+                row[span] = _columns(parameter, candidate)
+        return filled
+
+
+def _has_distinct_values(parameter: Parameter) -> bool:
+    """Return whether no two values are equal but for their types."""
+    if not isinstance(parameter, Categorical):
+        return True
+    return len(set(parameter.values)) == len(parameter.values)
 
 
 def _columns(parameter: Parameter, candidate: Candidate) -> Floats:

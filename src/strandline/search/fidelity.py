@@ -73,5 +73,7 @@ def _low_step(observations: Sequence[Observation]) -> int | None:
 
 
 def _at(observation: Observation, step: int | None) -> float | None:
+    if step is None:
+        return None
     curve = observation.curve[:-1] if observation.complete else observation.curve
     return next((value for at, value in curve if at == step), None)

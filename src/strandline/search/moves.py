@@ -22,12 +22,18 @@ _STRIDES = (-0.2, -0.05, 0.05, 0.2)
 
 
 def mutate(space: Space, candidate: Candidate, rng: np.random.Generator) -> Candidate:
-    """Return the candidate with one parameter changed; a random one if none can be."""
-    movable = [p for p in space.parameters if p.name in candidate and p.size() > 1]
+    """Return the candidate, one of the space, with one parameter changed.
+
+    Returns:
+        a random candidate if no parameter can be changed.
+    """
+    movable = [p for p in space.movable if p.name in candidate]
     for _ in range(_ATTEMPTS if movable else 0):
         chosen = movable[int(rng.integers(len(movable)))]
         value = _another_value(chosen, candidate[chosen.name], rng)
-        changed = settle(space, {**candidate, chosen.name: value}, rng)
+        changed = {**candidate, chosen.name: value}
+        if chosen.name in space.deciding:  # others come or go
+            changed = settle(space, changed, rng)
         if space.feasible(changed) and changed != candidate:
             return changed
     return space.sample(rng)

@@ -179,6 +179,9 @@ class Categorical:
 
     def allows(self, value: Scalar) -> bool:
         """Return whether `value` is one of the values, and of the same type."""
+        for each in self.values:
+            if each is value:  # nearly always, and at once
+                return True
         return any(value == each and type(value) is type(each) for each in self.values)
 
     def size(self) -> float:

@@ -36,7 +36,7 @@ class ParetoPredictor(PredictorEvolution):
         scores = np.stack(
             [normal_scores(column) for column in np.array([e.values for e in known]).T], axis=1
         )
-        weights = _weights(number % _TURNS, width, np.random.default_rng([self._seed, _STREAM]))
+        weights = _weights(self._turn(number), width, np.random.default_rng([self._seed, _STREAM]))
         # The norm is of how far each objective is from the best seen; nearer is better.
         lost = (scores.max(0) - scores) * weights
         joined = -lost.max(1) - _AUGMENTED * lost.sum(1)
@@ -44,6 +44,9 @@ class ParetoPredictor(PredictorEvolution):
         joined -= np.where(beyond > 0, np.ptp(joined) + 1.0 + beyond, 0.0)
         pairs = zip(known, joined, strict=True)
         return [replace(each, value=float(value), curve=()) for each, value in pairs]
+
+    def _turn(self, number: int) -> int:
+        return number % _TURNS
 
 
 def _weights(turn: int, width: int, rng: np.random.Generator) -> Floats:

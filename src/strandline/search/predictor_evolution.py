@@ -11,8 +11,10 @@ twice. Candidates being tried count as if they had given what is expected of the
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
 from heapq import nlargest
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,15 +34,21 @@ from strandline.search.surrogate import Kernel, Surrogate, fit_kernel
 # of the observations; the posterior takes more of them.
 _GROWTH = 1.1
 _LARGEST_FIT = 150
-_LARGEST_POSTERIOR = 400
+_LARGEST_POSTERIOR = 256
 _KERNELS_KEPT = 16
+# Results that come later than this many times as many others as run at once are rare.
+_LATE = 2
 _KNOWN = 500
 # Of the pool: random candidates, crosses of two parents, and mutations for the rest; every
 # third mutation is one of a mutation.
 _RANDOM_SHARE, _CROSS_SHARE = 0.3, 0.1
 # Draws of which a start takes the one at its place in the order of the proxies.
 _START_DRAWS = 32
-_START, _POOL = 1, 2
+# A random candidate stays in the pool for so many suggestions: knowing what it is costs more
+# than asking what is expected of it.
+_KEPT_IN_POOL = 3
+_Rank = tuple[bool, float, int]
+_START, _POOL, _RANDOM = 1, 2, 4  # streams; 3 is another file's
 
 
 class PredictorEvolution(Learner):
@@ -69,11 +77,16 @@ class PredictorEvolution(Learner):
         self._parents = parents
         self._pool = pool
         self._encoder = Encoder(space, seed)
+        # Full trainings first, the best first; and the number last.
+        self._ranked: list[_Rank] = []
+        self._rank_of: dict[int, _Rank] = {}
         self._known: list[Observation] = []
         self._known_version = -1
         self._tried: set[str] = set()
         self._threads = ThreadpoolController()
-        self._kernels: dict[int, Kernel] = {}
+        # By how many they were fitted to and the turn; with the last number of those.
+        self._kernels: dict[tuple[int, int], tuple[int, Kernel]] = {}
+        self._drawn: dict[int, list[Candidate]] = {}
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         running = list(pending)
@@ -81,18 +94,19 @@ class PredictorEvolution(Learner):
         known = self._join(number, self._observed())
         if len(known) < self._startup:
             return self._draw_start(number, taken)
-        pool = self._propose(number, known, taken)
-        if pool:
-            # Matrices so small are slower on many threads, and trials need those.
-            with self._threads.limit(limits=1, user_api="blas"):
-                expected = self._expect(number, known, running, pool)
-            ranked = [pool[int(place)] for place in np.argsort(-expected, kind="stable")]
-            # Telling what a candidate is the same as may cost more than all the rest.
-            now = {self._space.canonical(candidate) for candidate in running}
-            for candidate in ranked:
-                canonical = self._space.canonical(candidate)
-                if canonical not in now and (self._repeats or canonical not in self._tried):
-                    return candidate
+        pool = list(self._propose(number, known))
+        # Matrices so small are slower on many threads, and trials need those.
+        with self._threads.limit(limits=1, user_api="blas"):
+            expected = self._expect(number, known, running, pool)
+        # Telling what a candidate is the same as may cost more than all the rest.
+        now = {self._space.canonical(candidate) for candidate in running}
+        for place in np.argsort(-expected, kind="stable"):
+            candidate = pool[int(place)]
+            if candidate_key(candidate) in taken:
+                continue
+            canonical = self._space.canonical(candidate)
+            if canonical not in now and (self._repeats or canonical not in self._tried):
+                return candidate
         return draw_new(self._space, self._seed, number, taken)
 
     # ------------------------------------------------------------ what is known
@@ -101,18 +115,44 @@ class PredictorEvolution(Learner):
         """Return the observations by the one value that suggestion `number` goes by."""
         return known
 
+    def _turn(self, number: int) -> int:
+        """Return which of several such values that is."""
+        return 0
+
     def _observed(self) -> list[Observation]:
-        """Return what there is to learn from."""
+        """Return what there is to learn from: of very many observations the best and the newest.
+
+        In the order of their numbers.
+        """
         if self._known_version != self._version:
-            self._known, self._known_version = _most_telling(self._usable()), self._version
+            if len(self._fitting) <= 2 * _KNOWN:
+                self._known = self._usable()
+            else:
+                newest = self._newest(_KNOWN)
+                older = (at for *_, at in self._ranked if at < newest[0].number)
+                best = sorted(islice(older, _KNOWN))
+                self._known = [self._fitting[at] for at in best] + newest
+            self._known_version = self._version
         return self._known
 
     def _learn(self, observation: Observation, before: Observation | None) -> None:
+        number = observation.number
+        if (old := self._rank_of.pop(number, None)) is not None:
+            del self._ranked[bisect_left(self._ranked, old)]
+        if number in self._fitting:
+            rank = (not observation.complete, -(observation.value or 0.0), number)
+            self._rank_of[number] = rank
+            insort(self._ranked, rank)
         if self._space.structure is not None and self._space.contains(observation.candidate):
             self._tried.add(self._space.canonical(observation.candidate))
+        for key in [key for key, (last, _) in self._kernels.items() if number <= last]:
+            del self._kernels[key]  # what it was fitted to has changed
 
     def _import(self, own: object) -> None:
         self._tried.clear()
+        self._ranked.clear()
+        self._rank_of.clear()
+        self._kernels.clear()
         self._known_version = -1
         for observation in self._observations.values():
             self._learn(observation, None)
@@ -135,29 +175,30 @@ class PredictorEvolution(Learner):
         quantile = float(int(f"{number:032b}"[::-1], 2)) / 2**32
         return drawn[int(np.argsort(ranks, kind="stable")[int(quantile * len(drawn))])]
 
-    def _propose(
-        self, number: int, known: Sequence[Observation], taken: Unavailable
-    ) -> list[Candidate]:
-        """Return new candidates near the best ones, and random ones; none is taken."""
-        found: dict[str, Candidate] = {}
-        for candidate in self._stream(number, known):
-            found.setdefault(candidate_key(candidate), candidate)
-        return [candidate for key, candidate in found.items() if key not in taken]
-
-    def _stream(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
+    def _propose(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
+        """Return candidates near the best ones, and random ones."""
         rng = self._rng(number, _POOL)
         parents = [each.candidate for each in nlargest(self._parents, known, key=_order)]
-        for place in range(self._pool):
-            share = place / self._pool
+        yield from self._random_part(number)
+        for place in range(self._pool - int(_RANDOM_SHARE * self._pool)):
             parent = parents[int(rng.integers(len(parents)))]
-            if share < _RANDOM_SHARE:
-                yield self._space.sample(rng)
-            elif share < _RANDOM_SHARE + _CROSS_SHARE:
+            if place < _CROSS_SHARE * self._pool:
                 other = parents[int(rng.integers(len(parents)))]
                 yield cross(self._space, parent, other, rng)
             else:
                 child = mutate(self._space, parent, rng)
                 yield child if place % 3 else mutate(self._space, child, rng)
+
+    def _random_part(self, number: int) -> Iterator[Candidate]:
+        """Yield random candidates: a third of them new, the others new to one of the last two."""
+        share = -(-int(_RANDOM_SHARE * self._pool) // _KEPT_IN_POOL)
+        for each in range(max(0, number - _KEPT_IN_POOL + 1), number + 1):
+            if each not in self._drawn:
+                rng = self._rng(each, _RANDOM)
+                self._drawn[each] = [self._space.sample(rng) for _ in range(share)]
+            yield from self._drawn[each]
+        while len(self._drawn) > _KEPT_IN_POOL:
+            del self._drawn[next(iter(self._drawn))]
 
     # ------------------------------------------------------------ what is expected
 
@@ -170,7 +211,7 @@ class PredictorEvolution(Learner):
     ) -> Floats:
         """Return the expected improvement of each candidate of the pool."""
         evidence = gather(known)
-        kernel = self._fit(number)
+        kernel = self._fit(number, len(running))
         chosen = _spread(evidence.scores, _LARGEST_POSTERIOR)
         blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
         low, scores = evidence.low[chosen], evidence.scores[chosen]
@@ -181,24 +222,37 @@ class PredictorEvolution(Learner):
         mean, deviation = surrogate.predict(self._encoder.encode(pool))
         return expected_improvement(mean, deviation, best)
 
-    def _fit(self, number: int) -> Kernel:
+    def _fit(self, number: int, running: int) -> Kernel:
         """Return hyperparameters fitted to the first so many observations.
 
         A function of what is known alone, not of when it was asked: a search that is
         rebuilt from its trials goes on with the same ones.
         """
-        usable = self._usable()
-        known = _most_telling(usable[: _last_refit(len(usable), self._startup)])
-        evidence = gather(self._join(number, known))
-        chosen = _spread(evidence.scores, _LARGEST_FIT)
-        low, scores = evidence.low[chosen], evidence.scores[chosen]
-        candidates = [evidence.candidates[place] for place in chosen]
-        state = hash((scores.tobytes(), low.tobytes(), *map(candidate_key, candidates)))
-        if state not in self._kernels:
+        key = self._settled(running), self._turn(number)
+        if key not in self._kernels:
             while len(self._kernels) >= _KERNELS_KEPT:
                 self._kernels.pop(next(iter(self._kernels)))
-            self._kernels[state] = fit_kernel(self._encoder.encode(candidates), low, scores)
-        return self._kernels[state]
+            known = self._usable()[: key[0]]
+            evidence = gather(self._join(number, _most_telling(known)))
+            chosen = _spread(evidence.scores, _LARGEST_FIT)
+            blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
+            kernel = fit_kernel(blocks, evidence.low[chosen], evidence.scores[chosen])
+            self._kernels[key] = known[-1].number, kernel
+        return self._kernels[key][1]
+
+    def _settled(self, running: int) -> int:
+        """Return how many observations the hyperparameters are fitted to.
+
+        Where many trials run at once, results still come among the last numbers, so those
+        are left out: each result would mean another fit.
+        """
+        count = len(self._fitting)
+        if running:
+            last = self._numbers[-1] - _LATE * running
+            early = self._numbers[: bisect_right(self._numbers, last)]
+            settled = sum(number in self._fitting for number in early)
+            count = settled if settled >= self._startup else count
+        return _last_refit(count, self._startup)
 
 
 def _most_telling(known: list[Observation]) -> list[Observation]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
 from typing import Any, Protocol
 
@@ -67,6 +67,10 @@ class Structure(Protocol):
 class Space:
     """An ordered set of parameters, the constraints on them, and the structure they make.
 
+    Attributes:
+        movable: the parameters that have more than one value.
+        deciding: the names of those that others depend on.
+
     Raises:
         InvalidSpecError: a name stands twice, a range is empty, a condition names a
             parameter that does not stand before, or a constraint one that is not here.
@@ -75,6 +79,8 @@ class Space:
     parameters: tuple[Parameter, ...]
     constraints: tuple[Constraint, ...] = ()
     structure: Structure | None = None
+    movable: tuple[Parameter, ...] = field(init=False, repr=False, compare=False)
+    deciding: frozenset[str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         seen: set[str] = set()
@@ -94,6 +100,9 @@ class Space:
                     f"constraint {constraint.text!r} names {unknown[0]!r}, "
                     "which is no parameter of the space"
                 )
+        deciding = {p.when.parameter for p in self.parameters if p.when is not None}
+        object.__setattr__(self, "deciding", frozenset(deciding))
+        object.__setattr__(self, "movable", tuple(p for p in self.parameters if p.size() > 1))
 
     def walk(self, choose: Callable[[Parameter], Scalar]) -> dict[str, Scalar]:
         """Build a candidate: ask `choose` for each parameter that exists, in order.
