@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from strandline.jobs.search_journal import CatalogJournal, Patience
 from strandline.jobs.spec_watch import SpecWatch
@@ -112,33 +113,19 @@ def run_search(
             was done is kept.
     """
     patience = patience or Patience(clock, hurried=stop_requested or (lambda: False))
-    ports = SearchPorts(catalog, store, clock, patience)
     journal = CatalogJournal(uid, catalog, store, patience)
+    ports = SearchPorts(catalog, store, clock, patience)
     begin(uid, spec, journal, ports)
-    resources = resources or Resources()
+    run = _Run(uid, journal, ports, resources or Resources(), progress)
+    wishes: dict[str, Any] = {
+        "affordable": affordable,
+        "keep_best": keep_best,
+        "stop_requested": stop_requested,
+        "watch": watch,
+    }
     while True:
-        lessons = learn(spec, space, journal, ports)
-        algorithm = make_algorithm(spec.algorithm.name, space, spec.seed, spec.algorithm.settings)
-        for observation in lessons.observations:
-            algorithm.observe(observation)
-        first = [lessons.best] if lessons.best is not None else []
-        engine = SearchEngine(
-            uid,
-            spec,
-            algorithm,
-            make_scheduler(spec.early_stopping.name, spec.early_stopping.settings),
-            journal,
-            clock,
-            defaults=[each for each in (*first, *defaults) if space.contains(each)],
-            history=journal.history(),
-            devices=resources.gpus or 1.0,
-            affordable=affordable,
-            keep_best=keep_best,
-            stop_requested=stop_requested,
-            watch=watch,
-            on_change=_teller(progress, lambda: engine),
-        )
-        _run(engine, runner, factory, resources)
+        engine = run.make_engine(spec, space, defaults, wishes)
+        run.execute(engine, runner, factory)
         if engine.end_reason is not EndReason.EDITED or watch is None:
             return _outcome(engine, journal if keep_best else None)
         spec = watch.spec
@@ -146,19 +133,57 @@ def run_search(
             space, defaults = space_of(spec)
 
 
-def _run(
-    engine: SearchEngine, runner: TrialRunner, factory: TrainableFactory, resources: Resources
-) -> None:
-    spec = engine.spec
-    timeout = parse_duration(spec.trial_timeout).total_seconds() if spec.trial_timeout else None
-    try:
-        runner.run(engine, factory, resources, spec.parallelism, timeout)
-    except (UnavailableError, ConflictError):
-        raise  # nothing can be written now, and what was is enough to go on from
-    except BaseException:
+@dataclass(slots=True)
+class _Run:
+    """One search, and the engine that decides in it now: an edit of the spec makes another."""
+
+    uid: str
+    journal: CatalogJournal
+    ports: SearchPorts
+    resources: Resources
+    progress: Callable[[SearchProgress], None] | None
+    engine: SearchEngine | None = None
+
+    def make_engine(
+        self, spec: SearchSpec, space: Space, defaults: Sequence[Candidate], wishes: dict[str, Any]
+    ) -> SearchEngine:
+        """Make the engine of a spec, which knows all that was done so far."""
+        lessons = learn(spec, space, self.journal, self.ports)
+        algorithm = make_algorithm(spec.algorithm.name, space, spec.seed, spec.algorithm.settings)
+        for observation in lessons.observations:
+            algorithm.observe(observation)
+        first = [lessons.best] if lessons.best is not None else []
+        self.engine = SearchEngine(
+            self.uid,
+            spec,
+            algorithm,
+            make_scheduler(spec.early_stopping.name, spec.early_stopping.settings),
+            self.journal,
+            self.ports.clock,
+            defaults=[each for each in (*first, *defaults) if space.contains(each)],
+            history=self.journal.history(),
+            devices=self.resources.gpus or 1.0,
+            on_change=self._tell,
+            **wishes,
+        )
+        return self.engine
+
+    def execute(self, engine: SearchEngine, runner: TrialRunner, factory: TrainableFactory) -> None:
+        """Run trials until the engine says that it is over."""
+        spec = engine.spec
+        timeout = parse_duration(spec.trial_timeout).total_seconds() if spec.trial_timeout else None
+        try:
+            runner.run(engine, factory, self.resources, spec.parallelism, timeout)
+        except (UnavailableError, ConflictError):
+            raise  # nothing can be written now, and what was is enough to go on from
+        except BaseException:
+            engine.close()
+            raise
         engine.close()
-        raise
-    engine.close()
+
+    def _tell(self, trial: Trial) -> None:
+        if self.progress is not None and self.engine is not None:
+            self.progress(_progress(self.engine, self.engine.spec, trial))
 
 
 def _outcome(engine: SearchEngine, journal: CatalogJournal | None) -> SearchOutcome:
@@ -171,14 +196,6 @@ def _outcome(engine: SearchEngine, journal: CatalogJournal | None) -> SearchOutc
         elapsed_seconds=engine.elapsed_seconds,
         checkpoint=kept[1] if kept is not None else None,
     )
-
-
-def _teller(
-    progress: Callable[[SearchProgress], None] | None, engine: Callable[[], SearchEngine]
-) -> Callable[[Trial], None]:
-    if progress is None:
-        return lambda trial: None
-    return lambda trial: progress(_progress(engine(), engine().spec, trial))
 
 
 def _progress(engine: SearchEngine, spec: SearchSpec, trial: Trial) -> SearchProgress:

@@ -21,6 +21,7 @@ class Observation:
     """What a trial gave, at its end or when it was stopped or paused on the way.
 
     Attributes:
+        number: of the trial; below 0 for one of an earlier search.
         value: of the first objective, turned so that more is better; None when the
             trial failed.
         complete: False when a scheduler stopped it early, so the value is a rough one.
@@ -40,6 +41,11 @@ class Observation:
     curve: tuple[tuple[int, float], ...] = ()
 
     @property
+    def foreign(self) -> bool:
+        """Whether another search made it: its candidate may be suggested all the same."""
+        return self.number < 0
+
+    @property
     def usable(self) -> bool:
         """Whether there is a number to learn from."""
         return self.value is not None and math.isfinite(self.value)
@@ -56,7 +62,7 @@ class Algorithm(Protocol):
         """Return the candidate of trial `number`, None when the space is exhausted.
 
         `pending` are the candidates being tried now. Neither they nor any observed
-        candidate is suggested again.
+        candidate is suggested again, but for those of other searches.
         """
 
     def observe(self, observation: Observation) -> None:

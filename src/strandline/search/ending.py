@@ -11,7 +11,7 @@ from strandline.spec.v1alpha1 import Goal, SearchSpec
 
 
 class EndReason(StrEnum):
-    """Why a search ended."""
+    """Why a search ended; EDITED: only to go on at once by its new spec."""
 
     TRIALS = "TrialBudgetSpent"
     TIME = "TimeBudgetSpent"
@@ -22,6 +22,8 @@ class EndReason(StrEnum):
     NOTHING_FITS = "NothingFitsInTime"
     FAILURES = "TooManyFailures"
     STOPPED = "Stopped"
+    SUSPENDED = "Suspended"
+    EDITED = "SpecChanged"
 
 
 def reason_to_end(

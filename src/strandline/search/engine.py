@@ -23,7 +23,7 @@ from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
 from strandline.spec.v1alpha1 import SearchSpec, parse_duration
 
-__all__ = ["Affordable", "EndReason", "SearchEngine"]
+__all__ = ["Affordable", "EndReason", "SearchEngine", "Watch"]
 
 # A worker that dies may have been killed for no fault of its trial; one that dies each
 # time is the trial's fault.
@@ -37,6 +37,9 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 Affordable = Callable[[Candidate, float], bool]
 """Whether a candidate can be tried within so many seconds."""
 
+Watch = Callable[[], SearchSpec | EndReason | None]
+"""Says what a person wants by now: other limits, or an end after the running steps."""
+
 
 class SearchEngine:
     """`ports.TrialSource` for one Search.
@@ -49,6 +52,7 @@ class SearchEngine:
         keep_best: keeps the last checkpoint of the best trial after its end, for whoever
             makes a model of it; without, a trial's checkpoint goes when it ends.
         stop_requested: the person's wish to stop.
+        watch: asked again and again while the search runs.
         on_change: told of every trial whose row changed.
     """
 
@@ -67,6 +71,7 @@ class SearchEngine:
         affordable: Affordable | None = None,
         keep_best: bool = False,
         stop_requested: Callable[[], bool] | None = None,
+        watch: Watch | None = None,
         on_change: Callable[[Trial], None] | None = None,
     ) -> None:
         self.uid = uid
@@ -81,6 +86,8 @@ class SearchEngine:
         self._affordable = affordable
         self._keep_best = keep_best
         self._stop_requested = stop_requested or (lambda: False)
+        self._watch = watch or (lambda: None)
+        self._drain: EndReason | None = None
         self._on_change = on_change or (lambda trial: None)
         self._ledger = Ledger(spec.objectives)
         self._turns = Turns(self._ledger, self._population)
@@ -97,6 +104,11 @@ class SearchEngine:
         self._restore(before)
 
     # ------------------------------------------------------------ seen from outside
+
+    @property
+    def spec(self) -> SearchSpec:
+        """What the search goes by now."""
+        return self._spec
 
     @property
     def trials(self) -> Sequence[Trial]:
@@ -133,13 +145,15 @@ class SearchEngine:
 
     def next_assignment(self) -> Assignment | None:
         self._check_end()
-        if self._end is not None:
+        if self._end is not None or self._drain is not None:
             return None
         trial = self._go_on() or self._start() or self._go_on(only=True)
         return self._assign(trial) if trial is not None else None
 
     def finished(self) -> bool:
         self._check_end()
+        if self._drain is not None and not self._ledger.running:
+            self._end = self._end or self._drain
         if self._end is not None:
             return True
         if self._unfinished:
@@ -170,7 +184,7 @@ class SearchEngine:
         else:
             if report.checkpoint is not None:
                 self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
-                if self._population is not None and self._population.gives_way(report.step):
+                if self._gives_way(report.step):
                     trial = trial.model_copy(update={"state": TrialState.PENDING})
                     self._turns.add(trial.number)
                     goes_on = False
@@ -189,6 +203,12 @@ class SearchEngine:
         self._end_trial(trial, TrialState.FAILED, failure)
 
     def should_stop(self) -> bool:
+        wish = self._watch()
+        if isinstance(wish, EndReason):
+            self._drain = wish
+        elif wish is not None:
+            self._spec, self._drain = wish, None
+            self._end = None
         if self._stop_requested():
             self._end = EndReason.STOPPED
         late = self.seconds_left <= 0 and self._has_result()
@@ -229,8 +249,7 @@ class SearchEngine:
                 self._observe(trial)
                 self._count_failure(trial)
             else:
-                self._catch_up(trial, history)
-                self._turns.add(trial.number)
+                self._put_back(trial, history)
         # A kill may have come between the end of a trial and the end of its checkpoint.
         kept = self._kept_checkpoint()
         recent = len(self._ledger) if self._keep_best else self._spec.parallelism
@@ -241,13 +260,18 @@ class SearchEngine:
         if self._failures_in_a_row > self._spec.max_failed_trials:
             self._failures_in_a_row = 0
 
-    def _catch_up(self, trial: Trial, history: History) -> None:
-        """Take a checkpoint for done that a kill kept from the row: whose turn it is counts."""
+    def _put_back(self, trial: Trial, history: History) -> None:
+        """Let a trial wait that a kill, or an end of the search, interrupted."""
+        if trial.state is TrialState.RUNNING:
+            trial = trial.model_copy(update={"state": TrialState.PENDING})
+            self._journal.record_trial(trial)
         found = self._journal.load_checkpoint(trial.number) if self._population else None
         if found is not None and found[0] > trial.step:
+            # The kill came between checkpoint and row: whose turn it is depends on the row.
             metrics = dict(history.metrics.get(trial.number, ())).get(found[0], trial.metrics)
-            update = {"step": found[0], "metrics": dict(metrics)}
-            self._ledger.put(trial.model_copy(update=update))
+            trial = trial.model_copy(update={"step": found[0], "metrics": dict(metrics)})
+        self._ledger.put(trial)
+        self._turns.add(trial.number)
 
     def _go_on(self, only: bool = False) -> Trial | None:
         """Return a trial that waited; None when there is none, or a new one comes first."""
@@ -282,6 +306,12 @@ class SearchEngine:
             trial = trial.model_copy(update={"parent": parent, "step": found[0]})
         self._population.enter(number, candidate)
         return trial
+
+    def _gives_way(self, step: int) -> bool:
+        """Return whether a trial that can go on from its checkpoint stops here for now."""
+        if self._drain is not None:
+            return True
+        return self._population is not None and self._population.gives_way(step)
 
     @property
     def _unfinished(self) -> bool:

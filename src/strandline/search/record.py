@@ -92,7 +92,8 @@ class Learner:
 
     def _rng(self, number: int, *more: int) -> np.random.Generator:
         """Return a random stream of trial `number` alone."""
-        return np.random.default_rng([self._seed, number, *more])
+        # A foreign trial's number is below 0, which no stream can have.
+        return np.random.default_rng([self._seed, number % 2**32, *more])
 
     def _usable(self) -> list[Observation]:
         """Return the observations that have a value and belong to the space, by number.
@@ -125,7 +126,9 @@ class Learner:
             self._fitting[observation.number] = observation
         if before is None:
             insort(self._numbers, observation.number)
-        else:
+        if observation.foreign:
+            return  # learned from, but nothing that this search tried
+        if before is not None:
             key = candidate_key(before.candidate)
             self._taken[key] -= 1
             if not self._taken[key]:

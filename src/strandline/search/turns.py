@@ -38,9 +38,7 @@ class Turns:
         if population is None:
             return self._waiting.pop(0)
         chosen = min(self._waiting, key=self._rank)
-        # The row of one that a kill interrupted says that it runs.
-        members = {*self._waiting, *(trial.number for trial in self._ledger.running)}
-        full = len(members) >= population.size
+        full = len(self._waiting) + len(self._ledger.running) >= population.size
         if may_start and not full and self._stands(chosen):
             return None
         self._waiting.remove(chosen)

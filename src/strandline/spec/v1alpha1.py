@@ -257,10 +257,26 @@ class ModelTarget(SpecModel):
     )
 
 
+class WarmStart(SpecModel):
+    """An earlier search to begin with."""
+
+    search: Name = Field(description="Name of the Search.")
+    fork: StrictBool = Field(
+        default=False,
+        description="Take its trials over as this search's own: they count in the budget and "
+        "may be the best. Otherwise they are only learned from.",
+    )
+
+
 class SearchSpec(SpecModel):
     """A search for the best way to classify a dataset."""
 
     rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.warmStart) || self.warmStart.filter(w, w.fork).size() <= 1",
+            holds=lambda s: sum(each.fork for each in s.warm_start) <= 1,
+            message="warmStart may fork one search only",
+        ),
         Rule(
             cel="!has(self.trialTimeout) || self.trialTimeout.matches('[1-9]')",
             holds=lambda s: _is_some_time(s.trial_timeout),
@@ -304,6 +320,12 @@ class SearchSpec(SpecModel):
     )
     seed: StrictInt = Field(
         default=0, ge=0, le=2**31 - 1, description="Seed of every random choice."
+    )
+    warm_start: list[WarmStart] = Field(
+        default_factory=list,
+        max_length=8,
+        json_schema_extra=keyed_by("search"),
+        description="Earlier searches whose trials are learned from before the first one here.",
     )
     suspend: StrictBool = Field(default=False, description="Hold the search; its state is kept.")
     model: ModelTarget | None = Field(
