@@ -21,12 +21,14 @@ __version__ = "0.1.0"
 _VERBS = (
     "evaluate",
     "export",
+    "found_cell",
     "import_dataset",
     "list_datasets",
     "list_models",
     "list_searches",
     "predict",
     "resume_search",
+    "resume_training",
     "train",
 )
 __all__ = ["__version__", *_VERBS]
@@ -35,12 +37,14 @@ if TYPE_CHECKING:
     from strandline.api import (
         evaluate as evaluate,
         export as export,
+        found_cell as found_cell,
         import_dataset as import_dataset,
         list_datasets as list_datasets,
         list_models as list_models,
         list_searches as list_searches,
         predict as predict,
         resume_search as resume_search,
+        resume_training as resume_training,
         train as train,
     )
 

@@ -22,7 +22,13 @@ from strandline.spec.errors import (
     NotFoundError,
 )
 from strandline.spec.fields import PATTERN_MEANINGS, Name
-from strandline.spec.records import DatasetVersion, ImportReport, ModelVersion, TrainReport
+from strandline.spec.records import (
+    DatasetVersion,
+    ImportReport,
+    ModelVersion,
+    TrainingReport,
+    TrainReport,
+)
 from strandline.spec.rules import SpecModel
 from strandline.spec.v1alpha1 import (
     Budget,
@@ -35,13 +41,17 @@ from strandline.spec.v1alpha1 import (
     Space,
     SplitPolicy,
     TaskChoice,
+    TrainingSpec,
     to_document,
 )
 
 if TYPE_CHECKING:
     from strandline.bundle.answers import Prediction
     from strandline.jobs.evaluate import Evaluation
+    from strandline.jobs.found_cells import FoundCell
     from strandline.jobs.search import SearchProgress
+    from strandline.jobs.train import TrainPlace
+    from strandline.jobs.training import TrainingProgress
 
 Advance = Callable[[int, int], None]
 StopRequested = Callable[[], bool]
@@ -180,6 +190,51 @@ def resume_search(
         "Search", name, to_document(raised), resource.labels, resource.annotations
     )
     return _run_search(place, name, progress, stop_requested)
+
+
+def resume_training(
+    name: str,
+    *,
+    progress: Callable[[TrainingProgress], None] | None = None,
+    stop_requested: StopRequested | None = None,
+    platform: Platform | None = None,
+) -> TrainingReport:
+    """Go on with the training of a network from its last epoch, whatever end it had.
+
+    Raises:
+        NotFoundError: there is no such training, or not what it refers to.
+        FailedRunError: the network could not be trained; the message says why.
+        InterruptedRunError: `stop_requested`; the same call goes on from there.
+    """
+    place = platform or compose.local()
+    resource = place.catalog.get_resource("Training", name)
+    spec = TrainingSpec.model_validate(resource.spec).model_copy(update={"suspend": False})
+    place.catalog.apply_resource(
+        "Training", name, to_document(spec), resource.labels, resource.annotations
+    )
+    reports: list[TrainingReport] = []
+
+    def body(resource: Resource) -> Finished:
+        reports.append(_train_network(place, resource, progress, stop_requested))
+        return _finished_training(reports[0])
+
+    _run_foreground(place, "Training", name, body)
+    return reports[0]
+
+
+def found_cell(
+    search: str, *, trial: int | None = None, platform: Platform | None = None
+) -> FoundCell:
+    """Return the cell that a search found: of its best trial, or of the one named.
+
+    Raises:
+        NotFoundError: there is no such search or trial.
+        InvalidSpecError: the search's candidates are no cells.
+    """
+    from strandline.jobs.found_cells import cell_of_search
+
+    place = platform or compose.local()
+    return cell_of_search(place.catalog, search, trial)
 
 
 def evaluate(
@@ -339,6 +394,8 @@ def run_job(
             return _finished_import(place, report)
         if kind == "Search":
             return _finished_search(place, resource, _train(place, resource, None, stop_requested))
+        if kind == "Training":
+            return _finished_training(_train_network(place, resource, None, stop_requested))
         raise InvalidSpecError(f"a {kind} has no job to run")
 
     run_object_job(place.catalog, place.clock, kind, name, body)
@@ -417,20 +474,58 @@ def _train(
     progress: Callable[[SearchProgress], None] | None,
     stop_requested: StopRequested | None,
 ) -> TrainReport:
-    from strandline.jobs.train import TrainPlace, train as run_training
+    from strandline.jobs.train import train as run_training
 
     return run_training(
         resource,
-        TrainPlace(
-            store=place.store,
-            catalog=place.catalog,
-            clock=place.clock,
-            runner=compose.trial_runner(place, resource.uid),
-            open_store=compose.StoreOpener(place.settings.store_url),
-            cache_dir=place.settings.cache_dir,
-        ),
+        _train_place(place, resource),
         progress=progress,
         stop_requested=stop_requested,
+    )
+
+
+def _train_network(
+    place: Platform,
+    resource: Resource,
+    progress: Callable[[TrainingProgress], None] | None,
+    stop_requested: StopRequested | None,
+) -> TrainingReport:
+    from strandline.jobs.training import train_network
+
+    return train_network(
+        resource,
+        _train_place(place, resource),
+        progress=progress,
+        stop_requested=stop_requested,
+    )
+
+
+def _train_place(place: Platform, resource: Resource) -> TrainPlace:
+    from strandline.jobs.train import TrainPlace
+
+    return TrainPlace(
+        store=place.store,
+        catalog=place.catalog,
+        clock=place.clock,
+        runner=compose.trial_runner(place, resource.uid),
+        open_store=compose.StoreOpener(place.settings.store_url),
+        cache_dir=place.settings.cache_dir,
+    )
+
+
+def _finished_training(report: TrainingReport) -> Finished:
+    made = f"; {report.model} version {report.version} came of it" if report.model else ""
+    fields: dict[str, Any] = {
+        "epoch": report.epochs,
+        "metric": report.metric,
+        "value": report.value,
+    }
+    if report.model:
+        fields |= {"model": report.model, "modelVersion": report.version}
+    return Finished(
+        reason="Trained",
+        message=f"{report.epochs} epochs, {report.metric} {report.value:.4f}{made}.",
+        fields=fields,
     )
 
 

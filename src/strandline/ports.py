@@ -148,8 +148,9 @@ class Catalog(Protocol):
         """Replace the status. Raises NotFoundError, ConflictError (version moved on)."""
 
     def delete_resource(self, kind: str, name: str) -> None:
-        """Delete the resource and what only it owns (trials of a Search; versions of a
-        Dataset or Model; events). Raises NotFoundError."""
+        """Delete the resource and what only it owns (trials of a Search or Training, those
+        under its uid or `uid/…`; versions of a Dataset or Model; events).
+        Raises NotFoundError."""
 
     def record_event(self, event: Event) -> None:
         """Append an event; the oldest go when a resource has more than 1,000."""

@@ -23,6 +23,7 @@ from strandline.spec.actions import (
     JobView,
     LookAgain,
     Observed,
+    SearchView,
     StartJob,
     StopJob,
     WriteStatus,
@@ -37,8 +38,8 @@ Say = Callable[[str], None]
 POLL_SECONDS = 1.0
 _MOMENT_SECONDS = 0.05
 _MAX_LOG_BYTES = 1_000_000
-# Dataset before Search: a search sees an import that ended in the same pass.
-_ORDER = ("Dataset", "Search", "Model")
+# What others wait for comes first: a search sees an import that ended in the same pass.
+_ORDER = ("Dataset", "Search", "Training", "Model")
 
 
 def owner_of(catalog_url: str) -> str:
@@ -61,9 +62,11 @@ def list_all(catalog: Catalog, kind: str, after: str | None = None) -> Iterator[
 def observe(catalog: Catalog, resource: Resource, job: JobView, clock: Clock) -> Observed:
     """Gather what a decision about `resource` rests on."""
     seen = Observed(now=clock.now(), job=job)
-    if resource.kind == "Search":
+    if resource.kind in ("Search", "Training"):
         name = str(resource.spec["dataset"]["name"])
-        return replace(seen, dataset=_observe_dataset(catalog, name))
+        seen = replace(seen, dataset=_observe_dataset(catalog, name))
+        source = (resource.spec.get("cell") or {}).get("search")
+        return seen if source is None else replace(seen, search=_observe_search(catalog, source))
     if resource.kind == "Model":
         return replace(seen, model_versions=catalog.list_model_versions(resource.name))
     return seen
@@ -77,6 +80,14 @@ def _observe_dataset(catalog: Catalog, name: str) -> DatasetView | None:
         # A version can exist without a document: imported by a program.
         return DatasetView(0, {}, versions) if versions else None
     return DatasetView(found.generation, found.status, versions)
+
+
+def _observe_search(catalog: Catalog, name: str) -> SearchView | None:
+    try:
+        found = catalog.get_resource("Search", name)
+    except NotFoundError:
+        return None
+    return SearchView(found.generation, found.status)
 
 
 class LocalAgent:

@@ -12,6 +12,7 @@ import yaml
 
 from strandline.cli.output import print_table, printable
 from strandline.cli.resource_output import age
+from strandline.cli.search_table import shorten_candidate
 from strandline.ports import Catalog, Resource
 from strandline.spec.records import Event, Trial, TrialState
 from strandline.spec.v1alpha1 import API_VERSION
@@ -20,6 +21,7 @@ _BEST_SHOWN = 5
 _EVENTS_SHOWN = 20
 _VERSIONS_SHOWN = 10
 _PAGE = 1000
+_MOST_PAIRS = 24
 
 
 def describe(catalog: Catalog, resource: Resource, now: datetime) -> None:
@@ -116,6 +118,8 @@ def _print_trials(catalog: Catalog, resource: Resource) -> None:
 
 
 def _pairs_of(trial: Trial) -> str:
+    if len(trial.candidate) > _MOST_PAIRS:  # a cell: `search cell` shows and draws it
+        return shorten_candidate(trial.candidate)
     return ", ".join(f"{key}={value}" for key, value in trial.candidate.items())
 
 

@@ -24,11 +24,13 @@ from strandline.spec.actions import (
     JobState,
     LookAgain,
     Observed,
+    SearchView,
     StartJob,
     StopJob,
     WriteStatus,
 )
 from strandline.spec.conditions import (
+    COMPLETE,
     INTERRUPTED,
     STALLED,
     SUSPENDED,
@@ -52,7 +54,9 @@ def reconcile(resource: Resource, observed: Observed) -> Actions:
         case "Dataset":
             return _reconcile_dataset(resource, observed)
         case "Search":
-            return _reconcile_search(resource, observed)
+            return _reconcile_learning(resource, observed, "Searching", "Trials are running.")
+        case "Training":
+            return _reconcile_learning(resource, observed, "Training", "The network learns.")
         case "Model":
             return _write(resource, model_status(resource, observed))
         case _:
@@ -65,7 +69,9 @@ def _reconcile_dataset(resource: Resource, observed: Observed) -> Actions:
     return _drive_job(resource, observed, "Importing", "The images are being imported.")
 
 
-def _reconcile_search(resource: Resource, observed: Observed) -> Actions:
+def _reconcile_learning(
+    resource: Resource, observed: Observed, reason: str, message: str
+) -> Actions:
     if is_settled(resource.status, resource.generation):
         return ()
     if resource.spec.get("suspend"):
@@ -74,11 +80,35 @@ def _reconcile_search(resource: Resource, observed: Observed) -> Actions:
     if _is_interrupted(resource):
         return ()
     if observed.job.state is not JobState.RUNNING:
-        missing = _missing_dataset(resource.spec["dataset"], observed.dataset)
-        if missing:
-            why = _why(resource, observed, "WaitingForDataset", missing)
+        waiting = _waits_for(resource, observed)
+        if waiting is not None:
+            why = _why(resource, observed, *waiting)
             return _write(resource, mark_working(resource.status, why))
-    return _drive_job(resource, observed, "Searching", "Trials are running.")
+    return _drive_job(resource, observed, reason, message)
+
+
+def _waits_for(resource: Resource, observed: Observed) -> tuple[str, str] | None:
+    """Return what has to be there first, as reason and sentence; None when all is."""
+    missing = _missing_dataset(resource.spec["dataset"], observed.dataset)
+    if missing:
+        return "WaitingForDataset", missing
+    cell = resource.spec.get("cell") or {}
+    if (name := cell.get("search")) is None:
+        return None
+    unfinished = _unfinished_search(name, observed.search, cell.get("trial"))
+    return ("WaitingForSearch", unfinished) if unfinished else None
+
+
+def _unfinished_search(name: str, search: SearchView | None, trial: int | None) -> str | None:
+    """Return why no cell can be taken from a search yet, None when one can."""
+    if search is None:
+        return f"There is no search {name} yet."
+    if trial is not None or is_true(search.status, COMPLETE, search.generation):
+        return None
+    stalled = get_condition(search.status, STALLED)
+    if stalled and is_true(search.status, STALLED, search.generation):
+        return f"Search {name} failed: {stalled['message']}"
+    return f"Search {name} has not ended yet."
 
 
 def _drive_job(resource: Resource, observed: Observed, reason: str, message: str) -> Actions:

@@ -32,7 +32,7 @@ from strandline.spec.errors import (
 )
 
 _MAY_PASS = (InterruptedRunError, UnavailableError, ConflictError)
-_WORKING = {"Dataset": "Importing", "Search": "Searching"}
+_WORKING = {"Dataset": "Importing", "Search": "Searching", "Training": "Training"}
 
 
 @dataclass(frozen=True, slots=True)

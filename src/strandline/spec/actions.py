@@ -57,17 +57,31 @@ class DatasetView:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchView:
+    """The search that a training takes its cell from.
+
+    Attributes:
+        generation, status: of its resource.
+    """
+
+    generation: int
+    status: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything besides the object itself that a decision rests on.
 
     Attributes:
-        dataset: what a Search refers to; None when there is no such Dataset.
+        dataset: what a Search or Training refers to; None when there is no such Dataset.
+        search: what a Training takes its cell from; None when there is no such Search.
         model_versions: versions of a Model, oldest first.
     """
 
     now: datetime
     job: JobView = JobView()
     dataset: DatasetView | None = None
+    search: SearchView | None = None
     model_versions: Sequence[ModelVersion] = ()
 
 

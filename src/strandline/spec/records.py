@@ -233,6 +233,25 @@ class TrainReport(Record):
     seconds: float
 
 
+class TrainingReport(Record):
+    """What the training of one network brought.
+
+    Attributes:
+        training: name of the Training.
+        model, version: what was registered; empty and 0 without a model.
+        metric, value: on the images held out, after the last epoch.
+        seconds: wall-clock time of this run, up to the registered model.
+    """
+
+    training: str
+    model: str
+    version: int
+    epochs: int
+    metric: str
+    value: float
+    seconds: float
+
+
 class Event(Record):
     """Something that happened to a resource, as `kubectl get events` would show it."""
 

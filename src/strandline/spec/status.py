@@ -98,6 +98,20 @@ class SearchStatus(Status):
     ended_at: datetime | None = Field(default=None, description="When it last ended.")
 
 
+class TrainingStatus(Status):
+    """How far a training is."""
+
+    epoch: int | None = Field(default=None, ge=0, description="Epochs that are over.")
+    metric: str | None = Field(
+        default=None, max_length=128, description="Name of the metric it is judged by."
+    )
+    value: float | None = Field(default=None, description="Value of that metric.")
+    model: Name | None = Field(default=None, description="Model that was registered.")
+    model_version: int | None = Field(
+        default=None, ge=1, description="Version of it that came from this training."
+    )
+
+
 class ModelStatus(Status):
     """The versions of a model."""
 

@@ -22,6 +22,7 @@ from strandline.spec.fields import (
     parse_duration as parse_duration,
 )
 from strandline.spec.naming import AGE, Column, KindNames, ready_columns
+from strandline.spec.networks import CellFamily, Network, Schedule
 from strandline.spec.records import Task
 from strandline.spec.rules import Rule, SpecModel, keyed_by
 from strandline.spec.search_space import (
@@ -31,7 +32,7 @@ from strandline.spec.search_space import (
     Space as Space,
     SpacePreset as SpacePreset,
 )
-from strandline.spec.status import DatasetStatus, ModelStatus, SearchStatus, Status
+from strandline.spec.status import DatasetStatus, ModelStatus, SearchStatus, Status, TrainingStatus
 
 API_VERSION = "strandline.dev/v1alpha1"
 
@@ -333,6 +334,61 @@ class SearchSpec(SpecModel):
     )
 
 
+# ---------------------------------------------------------------- Training
+
+
+class CellSource(SpecModel):
+    """Which cell a network is built of: one that a Search found, or one written out."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="has(self.search) != has(self.genotype) && has(self.genotype) == has(self.family)",
+            holds=lambda c: (
+                (c.search is not None) != (c.genotype is not None)
+                and (c.genotype is None) == (c.family is None)
+            ),
+            message="a cell is either that of a search, or a family with its genotype",
+        ),
+        Rule(
+            cel="!has(self.trial) || has(self.search)",
+            holds=lambda c: c.trial is None or c.search is not None,
+            message="trial belongs to search",
+        ),
+    )
+    search: Name | None = Field(default=None, description="Search with preset `cells`.")
+    trial: StrictInt | None = Field(
+        default=None, ge=0, le=LARGEST_EXACT_INT, description="Its trial; the best one if absent."
+    )
+    family: CellFamily | None = Field(default=None, description="Architecture space.")
+    genotype: dict[ShortText, Setting] | None = Field(
+        default=None, max_length=256, description="Every decision of the cell by its name."
+    )
+
+
+class TrainingSpec(SpecModel):
+    """The full training of one network from nothing."""
+
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            cel="!has(self.epochTimeout) || self.epochTimeout.matches('[1-9]')",
+            holds=lambda s: _is_some_time(s.epoch_timeout),
+            message="epochTimeout must be above 0s",
+        ),
+    )
+    dataset: DatasetRef = Field(description="What to learn from.")
+    cell: CellSource = Field(description="What the network is built of.")
+    network: Network = Field(default_factory=Network, description="What the cell is stacked into.")
+    schedule: Schedule = Field(default_factory=Schedule, description="How it is trained.")
+    epoch_timeout: Duration | None = Field(default=None, description="Longest time of one epoch.")
+    seed: StrictInt = Field(
+        default=0, ge=0, le=2**31 - 1, description="Seed of every random choice."
+    )
+    suspend: StrictBool = Field(default=False, description="Hold the training; its state is kept.")
+    model: ModelTarget | None = Field(
+        default=None, description="Register the network as a version of this Model."
+    )
+
+
 # ---------------------------------------------------------------- Model
 
 
@@ -412,6 +468,30 @@ class Search(KindModel):
     spec: SearchSpec = Field(description="What is wanted.")
 
 
+class Training(KindModel):
+    """The full training of one network from nothing."""
+
+    names: ClassVar[KindNames] = KindNames(
+        plural="trainings",
+        singular="training",
+        short=("trn",),
+        columns=(
+            *ready_columns(),
+            Column("Dataset", "string", ".spec.dataset.name", "What it learns from."),
+            Column("Epoch", "integer", ".status.epoch", "Epochs that are over."),
+            Column("Epochs", "integer", ".spec.schedule.epochs", "Epochs of the schedule."),
+            Column("Value", "number", ".status.value", "Metric on the images held out."),
+            Column("Metric", "string", ".status.metric", "Name of that metric.", wide=True),
+            Column("Model", "string", ".spec.model.name", "What the network becomes."),
+            AGE,
+        ),
+    )
+    status_model: ClassVar[type[Status]] = TrainingStatus
+
+    kind: Literal["Training"] = Field(description="Kind of this object.")
+    spec: TrainingSpec = Field(description="What is wanted.")
+
+
 class Model(KindModel):
     """A named series of trained, evaluated and exported model versions."""
 
@@ -435,10 +515,11 @@ class Model(KindModel):
     spec: ModelSpec = Field(default_factory=ModelSpec, description="What is wanted.")
 
 
-Kind = Dataset | Search | Model
-KINDS: dict[str, type[Dataset] | type[Search] | type[Model]] = {
+Kind = Dataset | Search | Training | Model
+KINDS: dict[str, type[Dataset] | type[Search] | type[Training] | type[Model]] = {
     "Dataset": Dataset,
     "Search": Search,
+    "Training": Training,
     "Model": Model,
 }
 

@@ -201,6 +201,17 @@ class CatalogContract:
             catalog.update_status("Search", "s", {"by": "second"}, seen.resource_version)
         assert catalog.get_resource("Search", "s").status == {"by": "first"}
 
+    def test_deleting_a_training_takes_all_that_it_ever_ran_along(self, catalog: Catalog) -> None:
+        training, _ = catalog.apply_resource("Training", "deep", {})
+        other, _ = catalog.apply_resource("Training", "other", {})
+        for uid in (f"{training.uid}/first", f"{training.uid}/second", f"{other.uid}/first"):
+            catalog.record_trial(Trial(search=uid, number=0, candidate={}))
+            catalog.record_metrics(uid, 0, 1, {"loss": 1.0})
+        catalog.delete_resource("Training", "deep")
+        assert catalog.list_trials(f"{training.uid}/first") == []
+        assert catalog.list_metrics(f"{training.uid}/second", 0) == []
+        assert len(catalog.list_trials(f"{other.uid}/first")) == 1
+
     def test_deleting_a_search_takes_its_trials_and_events_along(self, catalog: Catalog) -> None:
         search, _ = catalog.apply_resource("Search", "quick", {})
         other, _ = catalog.apply_resource("Search", "other", {})

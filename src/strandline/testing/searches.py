@@ -67,10 +67,11 @@ class CurveTrials:
             self.tried.append(assignment.candidate)
 
     def step(self) -> StepReport:
-        self.clock.advance(self.seconds)
-        self._step += 1
-        score = self.score(self._assignment.candidate)
-        self._score = score if self.steps == 1 else 0.5 * (self._score + score)
+        if self._step < self.steps:  # else taken up after its end: it is told once more
+            self.clock.advance(self.seconds)
+            self._step += 1
+            score = self.score(self._assignment.candidate)
+            self._score = score if self.steps == 1 else 0.5 * (self._score + score)
         return StepReport(
             self._assignment.number,
             self._step,

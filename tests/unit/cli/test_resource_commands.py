@@ -504,7 +504,7 @@ def test_a_running_job_of_a_deleted_object_is_waited_for(
 
 
 def test_api_resources_lists_the_kinds(ok: Ok) -> None:
-    assert "searches   srch" in ok("api-resources")
+    assert "searches    srch" in ok("api-resources")
 
 
 def test_ages_are_short() -> None:

@@ -18,6 +18,7 @@ from strandline.spec.actions import (
     JobView,
     LookAgain,
     Observed,
+    SearchView,
     StartJob,
     StopJob,
     WriteStatus,
@@ -45,7 +46,8 @@ def why(reason: str = "Because", generation: int = 1) -> Why:
 
 def resource(kind: str, status: dict[str, Any] | None = None, **spec: Any) -> Resource:
     generation = spec.pop("generation", 1)
-    base = {"Dataset": {"source": {"uri": "x"}}, "Search": {"dataset": {"name": "coast"}}}
+    learning = {"dataset": {"name": "coast"}}
+    base = {"Dataset": {"source": {"uri": "x"}}, "Search": learning, "Training": learning}
     return Resource(
         kind, "a", "uid", generation, 1, {}, {}, {**base.get(kind, {}), **spec}, status or {}, NOON
     )
@@ -173,6 +175,55 @@ CASES: list[tuple[str, Resource, Observed, list[str], str | None]] = [
         observed(),
         ["WriteStatus"],
         "WaitingForDataset",
+    ),
+    (
+        "a training without the search of its cell waits and says so",
+        resource("Training", cell={"search": "cells"}),
+        observed(),
+        ["WriteStatus"],
+        "WaitingForSearch",
+    ),
+    (
+        "a training waits for the search of its cell to end",
+        resource("Training", cell={"search": "cells"}),
+        observed(search=SearchView(1, mark_working({}, why("Searching")))),
+        ["WriteStatus"],
+        "WaitingForSearch",
+    ),
+    (
+        "a training waits while the search of its cell is stalled",
+        resource("Training", cell={"search": "cells"}),
+        observed(search=SearchView(1, mark_failed({}, why("FailedRun")))),
+        ["WriteStatus"],
+        "WaitingForSearch",
+    ),
+    (
+        "a training starts when the search of its cell has ended",
+        resource("Training", cell={"search": "cells"}),
+        observed(search=SearchView(1, mark_done({}, why("SearchEnded")))),
+        ["WriteStatus", "StartJob"],
+        "Training",
+    ),
+    (
+        "a training of a trial that it names does not wait for the end",
+        resource("Training", cell={"search": "cells", "trial": 3}),
+        observed(search=SearchView(1, mark_working({}, why("Searching")))),
+        ["WriteStatus", "StartJob"],
+        "Training",
+    ),
+    (
+        "a training of a cell that is written out starts when its dataset is there",
+        resource("Training", cell={"family": "nasnet", "genotype": {}}),
+        observed(),
+        ["WriteStatus", "StartJob"],
+        "Training",
+    ),
+    (
+        "a suspended training is stopped",
+        resource("Training", cell={"search": "cells"}, suspend=True),
+        observed(job=RUNNING),
+        ["StopJob", "WriteStatus"],
+        "Suspended",
     ),
     (
         "a search starts on a version that a program imported",

@@ -203,9 +203,10 @@ def _has_free_settings(value: Any) -> bool:
         return any(map(_has_free_settings, value))
     if not isinstance(value, dict):
         return False
-    inside = value.get("settings")
-    if isinstance(inside, dict) and any(
+    free = [value[name] for name in ("settings", "genotype") if isinstance(value.get(name), dict)]
+    if any(
         not isinstance(each, bool | int | float | str) or not key or len(key) > 256
+        for inside in free
         for key, each in inside.items()
     ):
         return True
@@ -388,6 +389,7 @@ def test_defaults_are_valid_and_complete_what_python_fills_in(kind: str) -> None
     minimal: dict[str, Document] = {
         "Dataset": {"source": {"uri": "x"}},
         "Search": {"dataset": {"name": "coast"}},
+        "Training": {"dataset": {"name": "coast"}, "cell": {"search": "cells"}},
         "Model": {},
     }
     document = {

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, delete, insert, select, update
+from sqlalchemy import Connection, Row, Select, Table, delete, insert, or_, select, update
 
 from strandline.adapters.sql import schema
 from strandline.adapters.sql.transactions import Transactions
@@ -317,9 +317,12 @@ def _delete_owned(db: Connection, kind: str, name: str, uid: str) -> None:
     """Delete what only this resource owns."""
     events = schema.events
     db.execute(delete(events).where(events.c.kind == kind, events.c.name == name))
-    if kind == "Search":
+    if kind in ("Search", "Training"):
         for table in (schema.trials, schema.metrics):
-            db.execute(delete(table).where(table.c.search == uid))
+            owned = or_(
+                table.c.search == uid, table.c.search.startswith(f"{uid}/", autoescape=True)
+            )
+            db.execute(delete(table).where(owned))
     elif kind == "Dataset":
         versions = schema.dataset_versions
         db.execute(delete(versions).where(versions.c.dataset == name))
