@@ -7,10 +7,11 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from bench.search.results import RESULTS
 
 from strandline.cells.family import Plan
 from strandline.search.algorithm import Observation
@@ -30,47 +31,77 @@ MIXED = Space(
         Float("gamma", 1e-3, 1e3, log=True, when=Condition("head", ("kernel",))),
     )
 )
-NASNET = Plan(image_size=32, labels=10, filters=32, cells=6)
+PLAN = Plan(image_size=32, labels=10, filters=32, cells=6)
+CELLS = ("nasbench201", "nasnet", "darts", "mbconv")
+LARGEST = "nasnet"
+"""The space whose memory is measured: tracing it makes everything slower."""
+LIMIT_MS = 50.0
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What deciding costs after `OBSERVED` trials.
+
+    Attributes:
+        peak: MB at most while all trials are told and one is asked for; None if not traced.
+        state: MB that `save` gives.
+    """
+
+    median: float
+    worst: float
+    peak: float | None
+    kept: float | None
+    state: float
 
 
 def measure(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
     """Measure each algorithm, a trial told between any two suggestions, as in a search."""
     names = options.algorithms.split(",") if options.algorithms else list(ALGORITHMS)
-    yield (
-        "| algorithm | hyperparameters: median, worst ms | NASNet cells: median, worst ms "
-        "| MB kept | state, MB |"
-    )
-    yield "| --- | --- | --- | --- | --- |"
-    for name, rows in zip(names, pool.map(_measure_both, names), strict=True):
-        (one, one_worst, kept, state), (two, two_worst, *_) = rows
-        yield (
-            f"| {name} | {one:.1f}, {one_worst:.1f} | {two:.1f}, {two_worst:.1f} "
-            f"| {kept:.1f} | {state:.1f} |"
+    spaces = ["hyperparameters", *CELLS]
+    yield f"median (worst) milliseconds of {ASKED} suggestions, {OBSERVED:,} trials observed\n"
+    columns = " | ".join(spaces)
+    yield f"| algorithm | {columns} | MB kept, {LARGEST} | MB at most | state, MB |"
+    yield "| --- |" + " --- |" * (len(spaces) + 3)
+    jobs = [(name, space) for name in names for space in spaces]
+    found = dict(zip(jobs, pool.map(_measure, *zip(*jobs, strict=True)), strict=True))
+    for name in names:
+        costs = [found[name, space] for space in spaces]
+        shown = " | ".join(
+            f"{'**' if cost.median > LIMIT_MS else ''}{cost.median:.1f}"
+            f"{'**' if cost.median > LIMIT_MS else ''} ({cost.worst:.0f})"
+            for cost in costs
         )
+        memory = found[name, LARGEST]
+        RESULTS.setdefault("deciding", {})[name] = {
+            space: [round(cost.median, 2), round(cost.worst, 2)]
+            for space, cost in zip(spaces, costs, strict=True)
+        }
+        yield f"| {name} | {shown} | {memory.kept:.1f} | {memory.peak:.1f} | {memory.state:.1f} |"
+    yield ""
+    yield f"**Bold**: above {LIMIT_MS:.0f} ms."
 
 
-def _measure_both(name: str) -> list[tuple[float, float, float, float]]:
-    spaces = [MIXED, cell_space("nasnet", NASNET)]
-    return [partial(_measure, name)(space) for space in spaces]
-
-
-def _measure(name: str, space: Space) -> tuple[float, float, float, float]:
+def _measure(name: str, kind: str) -> Cost:
+    space = MIXED if kind == "hyperparameters" else cell_space(kind, PLAN)
     rng = np.random.default_rng(0)
     told = [space.sample(rng) for _ in range(OBSERVED)]
     values = rng.normal(size=OBSERVED + ASKED)
-    tracemalloc.start()
-    before, _ = tracemalloc.get_traced_memory()
+    peak, kept = None, None
+    if kind == LARGEST:
+        tracemalloc.start()
     algorithm = make_algorithm(name, space, 0)
     for number, candidate in enumerate(told):
         algorithm.observe(Observation(number, candidate, float(values[number])))
     algorithm.suggest(OBSERVED, ())
-    kept = (tracemalloc.get_traced_memory()[0] - before) / 1e6
-    tracemalloc.stop()
+    if kind == LARGEST:
+        kept, peak = (each / 1e6 for each in tracemalloc.get_traced_memory())
+        tracemalloc.stop()
     took = []
     for number in range(OBSERVED, OBSERVED + ASKED):
         started = time.perf_counter()
         suggested = algorithm.suggest(number, ())
         took.append((time.perf_counter() - started) * 1e3)
-        assert suggested is not None
+        if suggested is None:  # all of a small space was tried
+            break
         algorithm.observe(Observation(number, suggested, float(values[number])))
-    return statistics.median(took), max(took), kept, len(algorithm.save()) / 1e6
+    return Cost(statistics.median(took), max(took), peak, kept, len(algorithm.save()) / 1e6)

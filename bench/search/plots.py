@@ -7,6 +7,7 @@ from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
+from numpy.typing import NDArray
 
 mpl.use("svg")
 mpl.rcParams["svg.hashsalt"] = "strandline"  # the same drawing is the same file
@@ -35,5 +36,34 @@ def plot_regret(
     axes.set_yscale("log")
     axes.grid(alpha=0.3)
     axes.legend()
+    figure.savefig(path, metadata={"Date": None})
+    plt.close(figure)
+
+
+def plot_problems(path: Path, problems: Mapping[str, Mapping[str, NDArray[np.float64]]]) -> None:
+    """Draw mean regrets against evaluations, one small plot a problem.
+
+    Args:
+        problems: by problem and searcher, [seeds, evaluations].
+    """
+    from matplotlib import pyplot as plt
+
+    columns = min(3, len(problems))
+    rows = -(-len(problems) // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(4 * columns, 3 * rows), layout="constrained", squeeze=False
+    )
+    for axes, (name, searchers) in zip(grid.flat, problems.items(), strict=False):
+        for place, (searcher, runs) in enumerate(searchers.items()):
+            mean = runs.mean(0)
+            style = ("-", "--", ":")[place // 10 % 3]
+            axes.plot(np.arange(1, len(mean) + 1), mean, style, label=searcher, linewidth=1)
+        axes.set(title=name, xlabel="evaluations", ylabel="mean regret")
+        axes.set_yscale("log")
+        axes.grid(alpha=0.3)
+    for axes in list(grid.flat)[len(problems) :]:
+        axes.set_axis_off()
+    handles, labels = grid.flat[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize="small")
     figure.savefig(path, metadata={"Date": None})
     plt.close(figure)

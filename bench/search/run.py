@@ -1,7 +1,7 @@
 """What search algorithms are worth: tables, many workers, and the time to decide.
 
-Run: python bench/search/run.py [--parts nasbench201,mixed,workers,asha,deciding]
-[--seeds 200] [--algorithms a,b]; everything together takes about half an hour on two cores.
+Run: python bench/search/run.py [--parts nasbench201,mixed,workers,asha,deciding,
+functions] [--seeds 200] [--algorithms a,b]; everything takes about two hours on two cores.
 NAS-Bench-201 is read from the development data; another table is named with `--table`.
 Results go to results.json and the plots beside this file when `--write` is given.
 """
@@ -21,7 +21,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from bench.search import deciding, tabular, workers  # noqa: E402  # after the threads
+from bench.search import deciding, functions, tabular, workers  # noqa: E402  # after the threads
+from bench.search.results import RESULTS  # noqa: E402
 
 from strandline.data.cpu import usable_cpus  # noqa: E402
 
@@ -31,18 +32,25 @@ PARTS: dict[str, Callable[[Any, ProcessPoolExecutor], Iterator[str]]] = {
     "workers": workers.compare_parallel,
     "asha": workers.scale_asha,
     "deciding": deciding.measure,
+    "functions": functions.compare_functions,
 }
 
 
 def main() -> None:
     options = _parse()
-    with ProcessPoolExecutor(usable_cpus()) as pool:
+    with ProcessPoolExecutor(options.processes) as pool:
         for part in options.parts.split(","):
             print(f"\n## {part}\n", flush=True)
             for line in PARTS[part](options, pool):
                 print(line, flush=True)
     if options.write:
-        (HERE / "results.json").write_text(json.dumps(tabular.RESULTS, indent=1) + "\n")
+        _write(HERE / "results.json")
+
+
+def _write(path: Path) -> None:
+    """Write what was measured, keeping the parts that were not."""
+    known = json.loads(path.read_text()) if path.is_file() else {}
+    path.write_text(json.dumps(known | RESULTS, indent=1, sort_keys=True) + "\n")
 
 
 def _parse() -> argparse.Namespace:
@@ -50,12 +58,15 @@ def _parse() -> argparse.Namespace:
     data = Path(os.environ.get("STRANDLINE_TEST_DATA", HERE.parents[2] / "shared" / "data"))
     parser.add_argument("--parts", default=",".join(PARTS))
     parser.add_argument("--seeds", type=int, default=200)
-    parser.add_argument("--algorithms", help="instead of those of the tables")
+    parser.add_argument("--algorithms", help="instead of the usual: a,b (functions: a;b)")
     parser.add_argument("--data", type=Path, default=data)
     parser.add_argument("--table", type=Path, help="a parquet table to use instead")
     parser.add_argument("--choices", help="its columns of decisions, a,b,c")
     parser.add_argument("--signal", help="its column to search on")
     parser.add_argument("--test", help="its column to judge by")
+    parser.add_argument("--problems", help="of the functions part, a;b;c")
+    parser.add_argument("--cache", type=Path, help="where tables of trained models are kept")
+    parser.add_argument("--processes", type=int, default=usable_cpus())
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()
 

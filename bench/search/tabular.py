@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from bench.search.plots import plot_regret
+from bench.search.results import RESULTS
 from bench.search.simulate import Run, simulate
 from bench.search.tables import Table, from_columns, nasbench201
 
@@ -24,14 +25,13 @@ from strandline.search.space import Candidate
 from strandline.spec.records import TrialState
 
 HERE = Path(__file__).parent
-RESULTS: dict[str, Any] = {}
 QUERIES = (25, 50, 100)
 ALGORITHMS = {
     "predictor-evolution": 200,
     "local-search": 200,
     "regularized-evolution": 200,
     "reinforce": 200,
-    "ppo": 200,
+    "ppo": 40,
     "random": 200,
     "tpe": 40,
 }
@@ -185,7 +185,7 @@ def summarise(values: Sequence[float]) -> tuple[float, float]:
 # ---------------------------------------------------------------- both signals
 
 
-MIXED_BUDGETS = (10, 25, 50, 100)
+MIXED_BUDGETS = (10, 25, 50)
 """In full trainings."""
 
 

@@ -18,10 +18,10 @@ from bench.search.tabular import FIRST_SEED, load, summarise
 from strandline.search.space import Candidate, Float, Space
 from strandline.spec.records import TrialState
 
-EVALUATIONS = (200, 400, 1000)
+EVALUATIONS = (200, 400)
 WORKERS = 100
 PARALLEL_ALGORITHMS = ("predictor-evolution", "regularized-evolution", "local-search", "random")
-MOST_SEEDS = 40
+MOST_SEEDS = 10
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,9 @@ def compare_parallel(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
             for count in (1, WORKERS):
                 jobs = [Job(path, dataset, name, count, FIRST_SEED + s) for s in range(seeds)]
                 found = list(pool.map(search, jobs, chunksize=2))
-                cells = [summarise([run[place] for run in found]) for place in range(3)]
+                cells = [
+                    summarise([run[place] for run in found]) for place in range(len(EVALUATIONS))
+                ]
                 means[name, count] = [mean for mean, _ in cells]
                 shown = " | ".join(f"{mean:.3f} ± {error:.3f}" for mean, error in cells)
                 yield f"| {dataset} | {name} | {count} | {shown} |"
@@ -91,7 +93,7 @@ def compare_parallel(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
 
 
 LINE = Space((Float("x", 0.0, 1.0),))
-SCALES = (1, 10, 50, 100, 250, 500, 1000)
+SCALES = (1, 10, 100, 500)
 TRIALS = 10_000
 STEPS = 27
 
