@@ -1,0 +1,127 @@
+"""From a search over cells to a network trained from nothing, by the commands of a user."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
+SEARCH = """
+apiVersion: strandline.dev/v1alpha1
+kind: Search
+metadata: {name: cells}
+spec:
+  dataset: {name: digits}
+  space:
+    preset: cells
+    family: nasbench201
+    network: {imageSize: 8, filters: 4, cells: 1}
+    schedule: {epochs: 2, flips: none}
+    images: 400
+    parameters:
+    - {name: learningRate, type: float, min: 0.02, max: 0.2, log: true}
+  objectives:
+  - {metric: val/precision_at_1, goal: maximize}
+  - {metric: multiply_adds, goal: minimize}
+  algorithm: {name: predictor-evolution}
+  budget: {trials: 6}
+  parallelism: 2
+"""
+TRAINING = """
+apiVersion: strandline.dev/v1alpha1
+kind: Training
+metadata: {name: NAME}
+spec:
+  dataset: {name: digits}
+  cell: {search: cells}
+  network: {imageSize: 16, filters: 8, cells: 1}
+  schedule: {epochs: 5, flips: none, learningRate: 0.1}
+  model: {name: NAME}
+"""
+
+
+class Home:
+    """A STRANDLINE_HOME and the commands in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *words: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "strandline", *words],
+            env={**os.environ, "STRANDLINE_HOME": str(self.path)},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        return json.loads(self.run(*words, "-o", "json"))
+
+    def apply(self, text: str) -> None:
+        document = self.path.parent / "document.yaml"
+        document.write_text(text)
+        self.run("apply", "-f", str(document))
+
+    def kill_job(self, kind: str, uid: str) -> None:
+        """Kill -9 the job of an object and all its children."""
+        pid = int((self.path / "runs" / f"{kind}-{uid}" / "pid").read_text())
+        os.killpg(pid, signal.SIGKILL)
+
+
+def test_a_found_cell_is_drawn_and_trained_larger_through_a_kill(
+    digits: Path, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.run("import", "digits", str(digits))
+    home.apply(SEARCH)
+    home.run("wait", "search/cells", "--for=condition=Complete", "--timeout=10m")
+    status = home.read("get", "search", "cells")["status"]
+    assert sum(status["trials"].values()) == 6
+
+    drawing = tmp_path / "cell.svg"
+    cell = home.read("search", "cell", "cells", "--draw", str(drawing))
+    assert cell["family"] == "nasbench201"
+    assert ET.parse(drawing).getroot().tag.endswith("svg")
+
+    home.apply(TRAINING.replace("NAME", "calm"))
+    home.run("wait", "training/calm", "--for=condition=Complete", "--timeout=10m")
+    home.apply(TRAINING.replace("NAME", "hit"))
+    killed_after = _kill_within_epochs(home)
+    home.run("wait", "training/hit", "--for=condition=Complete", "--timeout=10m")
+
+    calm, hit = (home.read("get", "training", name)["status"] for name in ("calm", "hit"))
+    assert 1 <= killed_after < 5
+    assert hit["epoch"] == calm["epoch"] == 5
+    assert hit["value"] == calm["value"]
+    assert hit["value"] > 0.5
+
+    image = str(next((digits / "3").iterdir()))
+    (predicted,) = home.read("predict", "hit", image)
+    assert predicted["error"] is None
+    evaluated = home.read("evaluate", "hit")
+    assert evaluated["metrics"]["precision_at_1"]["value"] > 0.5
+    home.run("delete", "training/calm", "training/hit", "search/cells")
+
+
+def _kill_within_epochs(home: Home) -> int:
+    """Kill the job of `hit` after its first epoch; return how many were over."""
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline:
+        found = home.read("get", "training", "hit")
+        if found["status"].get("epoch", 0) >= 1:
+            home.kill_job("training", found["metadata"]["uid"])
+            return int(found["status"]["epoch"])
+        time.sleep(0.2)
+    raise AssertionError("no epoch was over in five minutes")
