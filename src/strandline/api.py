@@ -537,7 +537,7 @@ def _finished_search(place: Platform, resource: Resource, report: TrainReport) -
     return Finished(
         reason="SearchEnded",
         message=f"{report.trials} trials, {report.best.metric} {report.best.value:.4f}{made}.",
-        fields=search_status(report, trials),
+        fields=search_status(SearchSpec.model_validate(resource.spec), report, trials),
     )
 
 

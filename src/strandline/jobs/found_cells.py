@@ -46,7 +46,7 @@ def find_cell(catalog: Catalog, source: CellSource) -> FoundCell:
 
 
 def cell_of_search(catalog: Catalog, name: str, number: int | None = None) -> FoundCell:
-    """Return the cell of a search's trial, of the best one when no number is given.
+    """Return the cell of a search's trial; without a number, of the one that was chosen.
 
     Raises:
         as `find_cell`.
@@ -65,6 +65,9 @@ def cell_of_search(catalog: Catalog, name: str, number: int | None = None) -> Fo
 
 
 def _choose(catalog: Catalog, resource: Resource, spec: SearchSpec, number: int | None) -> Trial:
+    reranked = resource.status.get("reranked") or []
+    if number is None and reranked:
+        number = int(reranked[0]["number"])
     if number is not None:
         found = list(catalog.list_trials(resource.uid, limit=1, after=number - 1))
         if not found or found[0].number != number:

@@ -8,7 +8,7 @@ one when it is started again.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from strandline.jobs.approaches import choose_approach
 from strandline.jobs.build_model import Built, Evidence, Stage, build_model
 from strandline.jobs.examined import check_learnable
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
+from strandline.jobs.status import change_status
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
+from strandline.search.ledger import Ledger
 from strandline.spec.errors import (
     BudgetExhaustedError,
     FailedRunError,
@@ -78,6 +80,10 @@ def train(
     evidence = gather_evidence(spec, place)
     outcome = _search(resource, spec, evidence, place, progress, stop_requested)
     _check_outcome(resource.name, outcome)
+    if spec.rerank is not None:
+        evidence, outcome = _rerank(
+            resource, spec, evidence, outcome, place, progress, stop_requested
+        )
     assert outcome.best is not None, "checked: there is a best trial"
     built: Built | None = None
     if spec.model is not None:
@@ -161,6 +167,45 @@ def _search(
     )
 
 
+def _rerank(
+    resource: Resource,
+    spec: SearchSpec,
+    evidence: Evidence,
+    outcome: SearchOutcome,
+    place: TrainPlace,
+    progress: Show | None,
+    stop_requested: Callable[[], bool] | None,
+) -> tuple[Evidence, SearchOutcome]:
+    """Train the best cells fully; return what they learned from and how they did."""
+    from strandline.jobs.rerank import choose_finalists, rerank, rerank_spec
+
+    full = rerank_spec(spec)
+    finalists = choose_finalists(spec, evidence.approach.space()[0], outcome.trials)
+    all_images = gather_evidence(full, place)
+    reranked = rerank(
+        resource.uid,
+        full,
+        finalists,
+        outcome.trials,
+        all_images.approach,
+        catalog=place.catalog,
+        store=place.store,
+        runner=place.runner,
+        clock=place.clock,
+        progress=progress,
+        stop_requested=stop_requested,
+    )
+    _check_outcome(resource.name, reranked.outcome)
+    fields = {"reranked": reranked.status(spec.objectives)}
+    change_status(place.catalog, "Search", resource.name, lambda r: {**r.status, **fields})
+    # The receipt names every candidate tried: those of the search, then the finalists.
+    tried = [
+        trial.model_copy(update={"number": len(outcome.trials) + trial.number})
+        for trial in reranked.outcome.trials
+    ]
+    return all_images, replace(reranked.outcome, trials=(*outcome.trials, *tried))
+
+
 def _check_outcome(name: str, outcome: SearchOutcome) -> None:
     go_on = f"go on with `strandline search resume {name}`"
     if outcome.reason is EndReason.STOPPED:
@@ -210,18 +255,17 @@ def _stage_reporter(
     return report
 
 
-def search_status(report: TrainReport, trials: Sequence[Trial]) -> dict[str, Any]:
+def search_status(spec: SearchSpec, report: TrainReport, trials: Sequence[Trial]) -> dict[str, Any]:
     """Return the fields of the Search's status that tell how it went."""
     states = [trial.state for trial in trials]
+    ledger = Ledger(spec.objectives)
+    for trial in trials:
+        ledger.put(trial)
+    best, metric = ledger.best(), spec.objectives[0].metric
+    assert best is not None, "a search that ended well has a best trial"
     fields: dict[str, Any] = {
         "trials": {state.value: states.count(state) for state in TrialState},
-        "best": {
-            "number": next(
-                t.number for t in trials if t.metrics.get(report.best.metric) == report.best.value
-            ),
-            "metric": report.best.metric,
-            "value": report.best.value,
-        },
+        "best": {"number": best.number, "metric": metric, "value": best.metrics[metric]},
     }
     if report.model:
         fields |= {"model": report.model, "modelVersion": report.version}

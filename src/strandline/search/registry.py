@@ -34,6 +34,9 @@ ALGORITHMS = {
     "pbt": "strandline.search.population_based:PopulationBasedTraining",
 }
 
+AUTO = "auto"
+"""The algorithm that suits the space: what a Search gets that names none."""
+
 SCHEDULERS = {
     "none": "strandline.search.scheduler:NoEarlyStopping",
     "asha": "strandline.search.asha:Asha",
@@ -46,11 +49,13 @@ SCHEDULERS = {
 def make_algorithm(
     name: str, space: Space, seed: int, settings: Mapping[str, Scalar] | None = None
 ) -> Algorithm:
-    """Make the algorithm registered as `name`.
+    """Make the algorithm registered as `name`, or for `auto` the one that suits the space.
 
     Raises:
         InvalidSpecError: no such name or setting.
     """
+    if name == AUTO:
+        name = "tpe" if space.structure is None else "predictor-evolution"
     made: Algorithm = _make("algorithm", ALGORITHMS, name, settings, space=space, seed=seed)
     return made
 

@@ -90,6 +90,12 @@ class SearchStatus(Status):
 
     trials: TrialCounts | None = Field(default=None, description="Trials by state.")
     best: BestTrial | None = Field(default=None, description="Best trial so far.")
+    reranked: list[BestTrial] = Field(
+        default_factory=list,
+        max_length=16,
+        json_schema_extra=keyed_by("number"),
+        description="The best trials after the full training that decided, best first.",
+    )
     model: Name | None = Field(default=None, description="Model that was registered.")
     model_version: int | None = Field(
         default=None, ge=1, description="Version of it that came from this search."

@@ -269,6 +269,20 @@ class WarmStart(SpecModel):
     )
 
 
+class Rerank(SpecModel):
+    """What the best cells of a search on small networks are compared by in the end."""
+
+    candidates: StrictInt = Field(
+        default=10, ge=1, le=16, description="So many of the best are trained once more."
+    )
+    network: Network | None = Field(
+        default=None, description="What cells are stacked into then; as in the search if absent."
+    )
+    schedule: Schedule | None = Field(
+        default=None, description="How networks are trained then; as in the search if absent."
+    )
+
+
 class SearchSpec(SpecModel):
     """A search for the best way to classify a dataset."""
 
@@ -283,6 +297,11 @@ class SearchSpec(SpecModel):
             holds=lambda s: _is_some_time(s.trial_timeout),
             message="trialTimeout must be above 0s",
         ),
+        Rule(
+            cel="!has(self.rerank) || self.space.preset == 'cells'",
+            holds=lambda s: s.rerank is None or s.space.preset is SpacePreset.CELLS,
+            message="rerank belongs to the space preset cells",
+        ),
     )
     dataset: DatasetRef = Field(description="What to learn from.")
     space: Space = Field(default_factory=Space, description="What is searched.")
@@ -294,7 +313,8 @@ class SearchSpec(SpecModel):
         description="Metrics to improve; the first decides which trial is best.",
     )
     algorithm: NamedChoice = Field(
-        default_factory=lambda: NamedChoice(name="tpe"), description="Search algorithm."
+        default_factory=lambda: NamedChoice(name="auto"),
+        description="Search algorithm; `auto` is `predictor-evolution` for cells, else `tpe`.",
     )
     early_stopping: NamedChoice = Field(
         default_factory=lambda: NamedChoice(name="asha"), description="When trials end early."
@@ -303,6 +323,10 @@ class SearchSpec(SpecModel):
         default_factory=lambda: Budget(time="10m"), description="When the search ends."
     )
     stop: StopRules = Field(default_factory=StopRules, description="Reasons to stop early.")
+    rerank: Rerank | None = Field(
+        default=None,
+        description="Train the best cells once more, fully and on all images, and let that decide.",
+    )
     parallelism: StrictInt = Field(default=1, ge=1, le=10_000, description="Trials at once.")
     trial_timeout: Duration | None = Field(
         default=None, description="Longest time of one trial's step."

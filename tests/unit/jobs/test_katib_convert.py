@@ -384,7 +384,10 @@ def test_a_seed_beyond_ours_is_said_to_be_another() -> None:
 
 def test_an_architecture_search_takes_the_preset_of_architectures() -> None:
     conversion = convert(NAS)
-    assert conversion.search.spec.space.parameters is None
+    space = conversion.search.spec.space
+    assert (space.preset.value, space.parameters) == ("cells", None)
+    assert space.family is not None
+    assert space.family.value == "nasnet"
     fate = fate_of(conversion, "spec.nasConfig.operations[0].operationType")
     assert (fate.outcome, "3x3" in fate.note) == (Outcome.NO_EQUAL, True)
 

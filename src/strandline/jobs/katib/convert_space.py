@@ -17,12 +17,12 @@ from strandline.jobs.katib.declared import (
 )
 from strandline.jobs.katib.fates import Path, shown
 from strandline.jobs.katib.reader import Reader
+from strandline.spec.networks import CellFamily
 from strandline.spec.records import Task
 from strandline.spec.search_space import SpacePreset
 
 PARAMETERS: Path = ("spec", "parameters")
 NAS: Path = ("spec", "nasConfig")
-_NAS_PRESET = "cells"
 _MOST_PARAMETERS = 128
 _MOST_VALUES = 256
 _STRANGER = (
@@ -194,9 +194,8 @@ def _distribution(reader: Reader, path: Path, distribution: str, target: str) ->
 def _architectures(reader: Reader) -> dict[str, Any]:
     """Choose the preset of cells; what the operations were is told, but not carried over."""
     report = reader.report
-    known = _NAS_PRESET in [each.value for each in SpacePreset]
-    preset = _NAS_PRESET if known else SpacePreset.TRANSFER.value
-    note = f"the Search takes the {preset} preset"
+    preset, cells = SpacePreset.CELLS.value, CellFamily.NASNET.value
+    note = f"the Search takes the {preset} preset with the cells of {cells}"
     report.no_equal(
         NAS, f"{note}, which has its own operations: see the reference of architecture spaces"
     )
@@ -219,7 +218,8 @@ def _architectures(reader: Reader) -> dict[str, Any]:
         why = f"{note}, which has its own operations; nearest to {operation!r}: {near}"
         report.no_equal(path, why)
     report.added("spec.space.preset", preset, f"instead of {shown(NAS)}")
-    return {"preset": preset}
+    report.added("spec.space.family", cells, "convolutions, pooling and how they are joined")
+    return {"preset": preset, "family": cells}
 
 
 _NEAREST = {
