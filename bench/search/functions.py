@@ -52,8 +52,8 @@ CHECKPOINTS = (15, 25, 50)
 FIRST_SEED = 3000
 MOST_SEEDS = 40
 # These take seconds a search and more; they are run when they are asked for by name.
-SLOW = ("gaussian-process", "Optuna GP", "Nevergrad NGOpt")
-TESTED = ("predictor-evolution", "tpe")
+SLOW = ("Optuna GP", "Nevergrad NGOpt")
+TESTED = ("gaussian-process", "predictor-evolution", "tpe")
 LEVEL = 0.05
 
 
@@ -156,14 +156,10 @@ def compare_functions(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
     seeds = min(options.seeds, MOST_SEEDS)
     regrets: dict[str, dict[str, Floats]] = {}
     for problem in problems:
-        jobs = [
-            Job(problem, searcher, FIRST_SEED + seed, tables)
+        regrets[problem] = {
+            searcher: _run(problem, searcher, seeds, tables, pool, options.resume)
             for searcher in searchers
-            for seed in range(seeds)
-        ]
-        found = np.array(list(pool.map(search, jobs, chunksize=4)))
-        shaped = found.reshape(len(searchers), seeds, BUDGET)
-        regrets[problem] = dict(zip(searchers, shaped, strict=True))
+        }
         yield from _describe(problem, regrets[problem])
     yield from _rank(regrets)
     for tested in TESTED:
@@ -174,6 +170,20 @@ def compare_functions(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
         exact = {name: regrets[name] for name in problems if name not in REAL_SPACES}
         plot_problems(HERE / "functions-synthetic.svg", exact)
         plot_problems(HERE / "functions-real.svg", real)
+
+
+def _run(
+    problem: str, searcher: str, seeds: int, tables: Path, pool: ProcessPoolExecutor, resume: bool
+) -> Floats:
+    """Return regrets [seeds, evaluations]; those of an earlier run if it is to be resumed."""
+    name = sha256(f"{problem}/{searcher}/{seeds}/{BUDGET}".encode()).hexdigest()[:16]
+    path = tables / f"run-{name}.json"
+    if resume and path.is_file():
+        return np.array(json.loads(path.read_text()))
+    jobs = [Job(problem, searcher, FIRST_SEED + seed, tables) for seed in range(seeds)]
+    found = list(pool.map(search, jobs, chunksize=4))
+    path.write_text(json.dumps(found))
+    return np.array(found)
 
 
 def _describe(problem: str, regrets: Mapping[str, Floats]) -> Iterator[str]:

@@ -43,8 +43,8 @@ def main() -> None:
             print(f"\n## {part}\n", flush=True)
             for line in PARTS[part](options, pool):
                 print(line, flush=True)
-    if options.write:
-        _write(HERE / "results.json")
+            if options.write:
+                _write(HERE / "results.json")
 
 
 def _write(path: Path) -> None:
@@ -64,8 +64,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--choices", help="its columns of decisions, a,b,c")
     parser.add_argument("--signal", help="its column to search on")
     parser.add_argument("--test", help="its column to judge by")
+    parser.add_argument("--signals", help="of the nasbench201 part, such as cifar10-12ep")
     parser.add_argument("--problems", help="of the functions part, a;b;c")
     parser.add_argument("--cache", type=Path, help="where tables of trained models are kept")
+    parser.add_argument("--resume", action="store_true", help="functions: keep what was run")
     parser.add_argument("--processes", type=int, default=usable_cpus())
     parser.add_argument("--write", action="store_true")
     return parser.parse_args()

@@ -98,6 +98,8 @@ def compare(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
         choices = tuple(options.choices.split(","))
         signals = {(options.table.stem, options.signal): (options.signal, options.test)}
     for (dataset, kind), (signal, test) in signals.items():
+        if options.signals and f"{dataset}-{kind}" not in options.signals.split(","):
+            continue
         curves = {}
         for name in names:
             seeds = min(options.seeds, ALGORITHMS.get(name, 40))
