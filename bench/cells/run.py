@@ -1,0 +1,203 @@
+"""Architecture search from end to end, as a user does it: is what it finds worth the search?
+
+Run: python bench/cells/run.py [--trials 30] (about two hours on two cores; --home keeps it).
+
+A Search with the preset `cells` looks at CIFAR-10 images on a small proxy and re-ranks its
+best cells. The cell it chose and ten drawn at random are then trained alike, each as a
+Training, and evaluated on the test images, which none of them has seen; the table has the
+found one against the mean of the others with its 95% interval (Student's t over the cells).
+Last the found cell is trained larger on aerial images, through a `kill -9` of its job.
+
+Everything goes through the commands; it needs the development data (STRANDLINE_TEST_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+from scipy import stats
+
+from strandline.cells.registry import family
+
+DATA = Path(os.environ.get("STRANDLINE_TEST_DATA", "../shared/data"))
+RANDOM_CELLS = 10
+API = "strandline.dev/v1alpha1"
+
+
+class Home:
+    """The commands in one STRANDLINE_HOME."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *words: str) -> str:
+        """Return what the command prints."""
+        done = subprocess.run(
+            [sys.executable, "-m", "strandline", *words],
+            env={**os.environ, "STRANDLINE_HOME": str(self.path)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        return done.stdout
+
+    def read(self, *words: str) -> Any:
+        """Return what the command prints as JSON."""
+        return json.loads(self.run(*words, "-o", "json"))
+
+    def apply(self, kind: str, name: str, spec: dict[str, Any], wait: bool = True) -> float:
+        """Apply a document, wait for its end, and return the seconds that took."""
+        document = {"apiVersion": API, "kind": kind, "metadata": {"name": name}, "spec": spec}
+        path = self.path / f"{kind}-{name}.yaml"
+        path.write_text(yaml.safe_dump(document), encoding="utf-8")
+        started = time.monotonic()
+        self.run("apply", "-f", str(path))
+        if wait:
+            self.wait(kind, name)
+        return time.monotonic() - started
+
+    def wait(self, kind: str, name: str) -> None:
+        """Wait until the object's job has ended well."""
+        self.run("wait", f"{kind}/{name}", "--for=condition=Complete", "--timeout=5h")
+
+    def kill_job(self, name: str, epochs: int) -> int:
+        """Kill -9 the job of a training after some epochs; return how many were over."""
+        while True:
+            found = self.read("get", "training", name)
+            done = int(found["status"].get("epoch", 0))
+            if done >= epochs:
+                folder = self.path / "runs" / f"training-{found['metadata']['uid']}"
+                os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)
+                return done
+            time.sleep(1)
+
+
+def main() -> None:
+    """Run all of it and print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--home", type=Path, default=None)
+    parser.add_argument("--family", default="nasnet")
+    parser.add_argument("--trials", type=int, default=40)
+    parser.add_argument("--time", default="1h")
+    parser.add_argument("--size", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    home = Home(options.home or Path(tempfile.mkdtemp(prefix="bench-cells-")))
+    home.path.mkdir(parents=True, exist_ok=True)
+    print(f"home {home.path}, load {os.getloadavg()[0]:.1f}", flush=True)
+    home.run("import", "cifar", str(DATA / "cifar10.zip"))
+    network = {"imageSize": options.size, "filters": 8, "cells": 1}
+    schedule = {"epochs": options.epochs}
+    _search(home, options, network, schedule)
+    _compare(home, options, network, schedule)
+    _enlarge(home)
+
+
+def _search(
+    home: Home, options: argparse.Namespace, network: dict[str, Any], schedule: dict[str, Any]
+) -> None:
+    seconds = home.apply(
+        "Search",
+        "cells",
+        {
+            "dataset": {"name": "cifar"},
+            "space": {
+                "preset": "cells",
+                "family": options.family,
+                "network": network,
+                "schedule": {"epochs": 3},
+                "images": 3000,
+            },
+            "objectives": [{"metric": "val/precision_at_1", "goal": "maximize"}],
+            "algorithm": {"name": "predictor-evolution"},
+            "budget": {"trials": options.trials, "time": options.time},
+            "parallelism": 2,
+            "seed": options.seed,
+            "rerank": {"candidates": 5, "schedule": schedule},
+        },
+    )
+    status = home.read("get", "search", "cells")["status"]
+    counts = {state: n for state, n in status["trials"].items() if n}
+    print(f"\nsearch: {counts} in {seconds / 60:.1f} min with re-ranking")
+    for each in status["reranked"]:
+        print(f"  trial {each['number']}: {each['value']:.4f} fully trained")
+    home.run("search", "cell", "cells", "--draw", str(home.path / "cell.svg"), "--force")
+
+
+def _compare(
+    home: Home, options: argparse.Namespace, network: dict[str, Any], schedule: dict[str, Any]
+) -> None:
+    rng = np.random.default_rng(options.seed + 1000)
+    kind = family(options.family)
+    cells: dict[str, dict[str, Any]] = {"found": {"search": "cells"}}
+    for number in range(RANDOM_CELLS):
+        cells[f"random-{number}"] = {"family": options.family, "genotype": kind.sample(rng)}
+    print("\n| cell | test precision at 1 | its 95% interval | training, s |")
+    print("|---|---|---|---|")
+    values: dict[str, float] = {}
+    for name, cell in cells.items():
+        seconds = home.apply(
+            "Training",
+            name,
+            {
+                "dataset": {"name": "cifar"},
+                "cell": cell,
+                "network": network,
+                "schedule": schedule,
+                "model": {"name": name},
+            },
+        )
+        found = home.read("evaluate", name)["metrics"]["precision_at_1"]
+        values[name] = found["value"]
+        print(
+            f"| {name} | {found['value']:.4f} | {found['low']:.4f}–{found['high']:.4f} "
+            f"| {seconds:.0f} |",
+            flush=True,
+        )
+    others = [value for name, value in values.items() if name != "found"]
+    mean, error = statistics.mean(others), statistics.stdev(others) / len(others) ** 0.5
+    half = float(stats.t.ppf(0.975, len(others) - 1)) * error
+    margin = values["found"] - mean
+    print(
+        f"\nrandom cells: mean {mean:.4f} ± {half:.4f}, best {max(others):.4f}; "
+        f"the found one is {margin:+.4f} above their mean"
+    )
+
+
+def _enlarge(home: Home) -> None:
+    home.run("import", "aerial", str(DATA / "ucmerced"))
+    spec = {
+        "dataset": {"name": "aerial"},
+        "cell": {"search": "cells"},
+        "network": {"imageSize": 48, "filters": 12, "cells": 1},
+        "schedule": {"epochs": 12, "flips": "dihedral"},
+        "model": {"name": "aerial"},
+    }
+    started = time.monotonic()
+    home.apply("Training", "larger", spec, wait=False)
+    killed = home.kill_job("larger", epochs=3)
+    home.wait("Training", "larger")
+    status = home.read("get", "training", "larger")["status"]
+    found = home.read("evaluate", "aerial")["metrics"]["precision_at_1"]
+    print(
+        f"\nlarger, on aerial images: killed after epoch {killed}, {status['epoch']} epochs in "
+        f"{(time.monotonic() - started) / 60:.1f} min, held out {status['value']:.4f}, test "
+        f"{found['value']:.4f} ({found['low']:.4f}–{found['high']:.4f})"
+    )
+
+
+if __name__ == "__main__":
+    main()
