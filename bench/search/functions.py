@@ -13,7 +13,7 @@ import json
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -34,6 +34,7 @@ from bench.search.problems import (
 )
 from bench.search.results import RESULTS
 from bench.search.rivals import RIVALS, Evaluate, missing
+from bench.search.significance import LEVEL, holm
 from numpy.typing import NDArray
 from scipy.stats import rankdata, wilcoxon
 
@@ -54,7 +55,6 @@ MOST_SEEDS = 40
 # These take seconds a search and more; they are run when they are asked for by name.
 SLOW = ("Optuna GP", "Nevergrad NGOpt")
 TESTED = ("gaussian-process", "predictor-evolution", "tpe")
-LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -246,13 +246,3 @@ def _test(tested: str, regrets: Mapping[str, Mapping[str, Floats]]) -> Iterator[
         where = f"{len(worse)}: {'; '.join(worse)}" if worse else "0"
         yield f"| {other} | {better} | {len(chosen) - len(told)} | {where} |"
     yield ""
-
-
-def holm(values: Sequence[float]) -> list[bool]:
-    """Return which p-values are significant when all are looked at (Holm 1979)."""
-    passed = [False] * len(values)
-    for rank, place in enumerate(np.argsort(values)):
-        if values[place] > LEVEL / (len(values) - rank):
-            break
-        passed[place] = True
-    return passed

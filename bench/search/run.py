@@ -1,7 +1,7 @@
 """What search algorithms are worth: tables, many workers, and the time to decide.
 
-Run: python bench/search/run.py [--parts nasbench201,mixed,workers,asha,deciding,
-functions] [--seeds 200] [--algorithms a,b]; everything takes about two hours on two cores.
+Run: python bench/search/run.py [--parts nasbench201,mixed,workers,asha,deciding,functions,
+significance] [--seeds 200] [--algorithms a,b]; everything takes about two hours on two cores.
 NAS-Bench-201 is read from the development data; another table is named with `--table`.
 Results go to results.json and the plots beside this file when `--write` is given.
 """
@@ -21,7 +21,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from bench.search import deciding, functions, tabular, workers  # noqa: E402  # after the threads
+from bench.search import (  # noqa: E402  # after the threads
+    deciding,
+    functions,
+    significance,
+    tabular,
+    workers,
+)
 from bench.search.results import RESULTS  # noqa: E402
 
 from strandline.data.cpu import usable_cpus  # noqa: E402
@@ -33,6 +39,7 @@ PARTS: dict[str, Callable[[Any, ProcessPoolExecutor], Iterator[str]]] = {
     "asha": workers.scale_asha,
     "deciding": deciding.measure,
     "functions": functions.compare_functions,
+    "significance": significance.compare_with_reference,
 }
 
 
