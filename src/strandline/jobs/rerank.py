@@ -13,6 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from strandline.jobs.approaches import Approach
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.ports import Catalog, Clock, ObjectStore, TrialRunner
@@ -30,6 +33,11 @@ from strandline.spec.v1alpha1 import (
 )
 
 _MOST_SHOWN = 16
+_FEWEST_COMPARED = 3
+_RESAMPLES = 1000
+
+Floats = NDArray[np.float64]
+_Judged = tuple[int, tuple[bool, float], int, Trial]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,16 +107,79 @@ def choose_finalists(spec: SearchSpec, space: Space, trials: Sequence[Trial]) ->
     Trials that went further come first; among those that went as far the better ones.
     """
     assert spec.rerank is not None, "asked for"
-    judged = [
+    chosen: dict[str, Trial] = {}
+    for *_, trial in sorted(_judged(spec, trials), key=lambda entry: entry[:3], reverse=True):
+        chosen.setdefault(space.canonical(trial.candidate), trial)
+    return list(chosen.values())[: spec.rerank.candidates]
+
+
+def _judged(spec: SearchSpec, trials: Sequence[Trial]) -> list[_Judged]:
+    """Return what the search takes for the order of its trials, and the trials."""
+    return [
         (trial.step, worth.rank, -trial.number, trial)
         for trial in trials
         if trial.state in (TrialState.COMPLETED, TrialState.PRUNED)
         and (worth := worth_of(trial.metrics, spec.objectives)) is not None
     ]
-    chosen: dict[str, Trial] = {}
-    for *_, trial in sorted(judged, key=lambda entry: entry[:3], reverse=True):
-        chosen.setdefault(space.canonical(trial.candidate), trial)
-    return list(chosen.values())[: spec.rerank.candidates]
+
+
+def choose_sample(spec: SearchSpec, space: Space, trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that tell how good the proxy is: drawn at random, whatever they gave."""
+    assert spec.rerank is not None, "asked for"
+    judged = [trial for *_, trial in _judged(spec, trials)]
+    distinct = {space.canonical(trial.candidate): trial for trial in reversed(judged)}
+    pool = sorted(distinct.values(), key=lambda trial: trial.number)
+    rng = np.random.default_rng([spec.seed, len(pool)])
+    places = rng.permutation(len(pool))[: spec.rerank.sample]
+    return [pool[int(place)] for place in places]
+
+
+def judge_proxy(
+    spec: SearchSpec, sample: Sequence[Trial], reranked: Reranked
+) -> dict[str, float] | None:
+    """Return the Search's `status.proxy`, None when too few can be told apart."""
+    ordered = sorted(_judged(spec, sample), key=lambda entry: entry[:3])
+    places = {trial.number: place for place, (*_, trial) in enumerate(ordered)}
+    full = {
+        number: trial
+        for number, trial in zip(reranked.originals, reranked.outcome.trials, strict=True)
+        if trial.state is TrialState.COMPLETED and number in places
+    }
+    if len(full) < _FEWEST_COMPARED:
+        return None
+    worths = {n: worth_of(trial.metrics, spec.objectives) for n, trial in full.items()}
+    pairs = np.array([[places[n], worth.value] for n, worth in worths.items() if worth])
+    rng = np.random.default_rng(spec.seed)
+    found = spearman(*pairs.T)
+    if math.isnan(found):
+        return None  # the full training took all of them for the same
+    drawn = [pairs[rng.integers(0, len(pairs), len(pairs))] for _ in range(_RESAMPLES)]
+    low, high = np.nanquantile([spearman(*each.T) for each in drawn], [0.025, 0.975])
+    before = {trial.number: trial.seconds for trial in sample}
+    cost = sum(trial.seconds for trial in full.values())
+    return {
+        "trials": len(pairs),
+        "rankCorrelation": found,
+        "low": float(low),
+        "high": float(high),
+        "costRatio": cost / max(sum(before[number] for number in full), 1e-9),
+    }
+
+
+def spearman(first: Floats, second: Floats) -> float:
+    """Return Spearman's rank correlation, NaN when one of the two is constant."""
+    one, other = _ranks(first), _ranks(second)
+    if min(np.ptp(one), np.ptp(other)) == 0:
+        return math.nan
+    return float(np.corrcoef(one, other)[0, 1])
+
+
+def _ranks(values: Floats) -> Floats:
+    """Return ranks from 0, equal values sharing the mean of theirs."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    middles: Floats = ends - (counts + 1) / 2
+    return middles[inverse]
 
 
 def rerank(

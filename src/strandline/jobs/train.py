@@ -177,15 +177,23 @@ def _rerank(
     stop_requested: Callable[[], bool] | None,
 ) -> tuple[Evidence, SearchOutcome]:
     """Train the best cells fully; return what they learned from and how they did."""
-    from strandline.jobs.rerank import choose_finalists, rerank, rerank_spec
+    from strandline.jobs.rerank import (
+        choose_finalists,
+        choose_sample,
+        judge_proxy,
+        rerank,
+        rerank_spec,
+    )
 
     full = rerank_spec(spec)
-    finalists = choose_finalists(spec, evidence.approach.space()[0], outcome.trials)
+    space, _ = evidence.approach.space()
+    finalists = choose_finalists(spec, space, outcome.trials)
+    sample = choose_sample(spec, space, outcome.trials)
     all_images = gather_evidence(full, place)
     reranked = rerank(
         resource.uid,
         full,
-        finalists,
+        [*finalists, *sample],
         outcome.trials,
         all_images.approach,
         catalog=place.catalog,
@@ -196,7 +204,9 @@ def _rerank(
         stop_requested=stop_requested,
     )
     _check_outcome(resource.name, reranked.outcome)
-    fields = {"reranked": reranked.status(spec.objectives)}
+    fields: dict[str, Any] = {"reranked": reranked.status(spec.objectives)}
+    if (proxy := judge_proxy(spec, sample, reranked)) is not None:
+        fields["proxy"] = proxy
     change_status(place.catalog, "Search", resource.name, lambda r: {**r.status, **fields})
     # The receipt names every candidate tried: those of the search, then the finalists.
     tried = [

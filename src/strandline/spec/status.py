@@ -85,6 +85,20 @@ class BestTrial(SpecModel):
     value: float = Field(description="Value of that metric.")
 
 
+class ProxyQuality(SpecModel):
+    """How well brief trainings of small networks rank cells, on trials drawn at random."""
+
+    trials: int = Field(ge=2, description="Trials that were compared.")
+    rank_correlation: float = Field(
+        ge=-1, le=1, description="Spearman's, between the search's ranking and the full one."
+    )
+    low: float = Field(ge=-1, le=1, description="Lower end of its 95% interval (bootstrap).")
+    high: float = Field(ge=-1, le=1, description="Upper end of that.")
+    cost_ratio: float = Field(
+        gt=0, description="Seconds of the full training by those of the trial, summed over them."
+    )
+
+
 class SearchStatus(Status):
     """How far a search is."""
 
@@ -95,6 +109,9 @@ class SearchStatus(Status):
         max_length=16,
         json_schema_extra=keyed_by("number"),
         description="The best trials after the full training that decided, best first.",
+    )
+    proxy: ProxyQuality | None = Field(
+        default=None, description="How well the search's small networks rank cells."
     )
     model: Name | None = Field(default=None, description="Model that was registered.")
     model_version: int | None = Field(

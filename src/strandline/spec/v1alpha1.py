@@ -275,6 +275,13 @@ class Rerank(SpecModel):
     candidates: StrictInt = Field(
         default=10, ge=1, le=16, description="So many of the best are trained once more."
     )
+    sample: StrictInt = Field(
+        default=0,
+        ge=0,
+        le=100,
+        description="So many trials, drawn from all, are trained fully too, to tell in "
+        "`status.proxy` how well the search's small networks rank cells.",
+    )
     network: Network | None = Field(
         default=None, description="What cells are stacked into then; as in the search if absent."
     )

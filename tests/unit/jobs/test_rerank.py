@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from strandline.cells.family import Plan
-from strandline.jobs.rerank import Reranked, choose_finalists, rerank, rerank_spec
+from strandline.jobs.rerank import (
+    Reranked,
+    choose_finalists,
+    choose_sample,
+    judge_proxy,
+    rerank,
+    rerank_spec,
+    spearman,
+)
 from strandline.ports import TrainableFactory
 from strandline.search.cell_space import cell_space
 from strandline.search.space import Candidate, Space
@@ -91,7 +101,7 @@ def run(place: SearchPlace, spec: SearchSpec, trials: Sequence[Trial], **ports: 
     return rerank(
         "uid",
         rerank_spec(spec),
-        choose_finalists(spec, SPACE, trials),
+        [*choose_finalists(spec, SPACE, trials), *choose_sample(spec, SPACE, trials)],
         trials,
         FixedApproach(place),
         runner=InlineRunner(),
@@ -166,3 +176,52 @@ def test_a_full_training_cut_off_at_any_write_ends_like_an_undisturbed_one(
     calm = outcome_after(None)
     for allowed in range(14):
         assert outcome_after(allowed) == calm, f"cut off after {allowed} writes"
+
+
+# ---------------------------------------------------------------- the proxy's quality
+
+
+def test_ranks_are_compared_as_scipy_does() -> None:
+    from scipy.stats import spearmanr
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        first = rng.integers(0, 6, 12).astype(float)
+        second = first + rng.integers(0, 6, 12)
+        assert spearman(first, second) == pytest.approx(spearmanr(first, second).statistic)
+    assert math.isnan(spearman(np.ones(4), np.linspace(0, 1, 4)))
+
+
+def test_the_sample_is_drawn_from_all_distinct_cells_and_the_same_again() -> None:
+    spec = make_spec(rerank={"candidates": 1, "sample": 2})
+    trials = [trial(0, 0.3), trial(1, 0.7), trial(2, 0.8), trial(3, 0.1)]
+    drawn = [each.number for each in choose_sample(spec, SPACE, trials)]
+    assert drawn == [each.number for each in choose_sample(spec, SPACE, trials)]
+    assert len(drawn) == 2
+    everything = make_spec(rerank={"candidates": 1, "sample": 100})
+    # 1 and 2 are the same cell.
+    assert sorted(e.number for e in choose_sample(everything, SPACE, trials)) == [0, 1, 3]
+
+
+def test_a_proxy_that_ranks_the_other_way_round_is_told_so(place: SearchPlace) -> None:
+    spec = make_spec(rerank={"candidates": 1, "sample": 100})
+    # In the end cell 1 is best, then 3, then 0.
+    told = {}
+    for name, values in {"right": (0.1, 0.9, 0.5), "wrong": (0.9, 0.1, 0.5)}.items():
+        trials = [
+            trial(number, value, seconds=2.0)
+            for number, value in zip((0, 1, 3), values, strict=True)
+        ]
+        sample = choose_sample(spec, SPACE, trials)
+        told[name] = judge_proxy(spec, sample, run(place, spec, trials))
+    assert told["right"] is not None
+    assert told["wrong"] is not None
+    assert told["right"]["rankCorrelation"] == pytest.approx(1)
+    assert told["wrong"]["rankCorrelation"] == pytest.approx(-1)
+    assert told["right"]["trials"] == 3
+
+
+def test_two_trials_say_nothing_of_a_proxy(place: SearchPlace) -> None:
+    spec = make_spec(rerank={"candidates": 2, "sample": 100})
+    trials = [trial(0, 0.8), trial(1, 0.7)]
+    assert judge_proxy(spec, choose_sample(spec, SPACE, trials), run(place, spec, trials)) is None
