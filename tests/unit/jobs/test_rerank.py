@@ -187,7 +187,7 @@ def test_ranks_are_compared_as_scipy_does() -> None:
     rng = np.random.default_rng(0)
     for _ in range(20):
         first = rng.integers(0, 6, 12).astype(float)
-        second = first + rng.integers(0, 6, 12)
+        second = first + rng.integers(0, 6, 12).astype(float)
         assert spearman(first, second) == pytest.approx(spearmanr(first, second).statistic)
     assert math.isnan(spearman(np.ones(4), np.linspace(0, 1, 4)))
 
