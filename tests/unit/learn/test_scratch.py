@@ -213,6 +213,18 @@ def test_a_value_that_no_schedule_can_have_is_refused() -> None:
         read_recipe(space, candidate)
 
 
+def test_what_is_neither_a_decision_nor_a_setting_is_refused() -> None:
+    space = make_space()
+    with pytest.raises(InvalidSpecError, match="op_9_9"):
+        read_recipe(space, make_candidate(space) | {"op_9_9": "none"})
+
+
+def test_what_a_family_lets_a_cell_state_besides_its_decisions_is_kept() -> None:
+    space = make_space("nasnet")
+    candidate = make_candidate(space) | {"normal_also": "previous"}
+    assert read_recipe(space, candidate).cell["normal_also"] == "previous"
+
+
 # ---------------------------------------------------------------- the loop
 
 

@@ -78,11 +78,10 @@ def read_recipe(written: SpaceSpec, candidate: Mapping[str, Scalar]) -> ScratchR
         InvalidSpecError: it is none of the space.
     """
     assert written.family is not None, "a rule of the spec"
-    kind = family(written.family.value)
-    names = {choice.name for choice in kind.choices}
-    cell = {name: value for name, value in candidate.items() if name in names}
-    kind.validate(cell)
-    changes = {name: value for name, value in candidate.items() if name not in names}
+    fields = {*Network.model_fields, *Schedule.model_fields}
+    cell = {name: value for name, value in candidate.items() if to_snake(name) not in fields}
+    family(written.family.value).validate(cell)
+    changes = {name: value for name, value in candidate.items() if name not in cell}
     return ScratchRecipe(
         written.family,
         cell,
