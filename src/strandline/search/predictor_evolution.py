@@ -34,7 +34,7 @@ from strandline.search.surrogate import Kernel, Surrogate, fit_kernel
 # of the observations; the posterior takes more of them.
 _GROWTH = 1.1
 _LARGEST_FIT = 150
-_LARGEST_POSTERIOR = 256
+_LARGEST_POSTERIOR = 200
 _KERNELS_KEPT = 16
 # Results that come later than this many times as many others as run at once are rare.
 _LATE = 2
@@ -47,8 +47,9 @@ _START_DRAWS = 32
 # A random candidate stays in the pool for so many suggestions: knowing what it is costs more
 # than asking what is expected of it.
 _KEPT_IN_POOL = 3
+_SMALL_SPACE = 20_000
 _Rank = tuple[bool, float, int]
-_START, _POOL, _RANDOM = 1, 2, 4  # streams; 3 is another file's
+_START, _POOL, _RANDOM, _CROSS = 1, 2, 4, 5  # streams; 3 is another file's
 
 
 class PredictorEvolution(Learner):
@@ -87,6 +88,9 @@ class PredictorEvolution(Learner):
         # By how many they were fitted to and the turn; with the last number of those.
         self._kernels: dict[tuple[int, int], tuple[int, Kernel]] = {}
         self._drawn: dict[int, list[Candidate]] = {}
+        # Where all there is fits the encoder's memory, new children cost no more than old ones.
+        self._keeps_children = space.structure is not None and space.size() > _SMALL_SPACE
+        self._children: dict[tuple[int, int], list[Candidate]] = {}
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         running = list(pending)
@@ -137,6 +141,8 @@ class PredictorEvolution(Learner):
 
     def _learn(self, observation: Observation, before: Observation | None) -> None:
         number = observation.number
+        if before is not None:
+            self._children.clear()  # it may have been their parent
         if (old := self._rank_of.pop(number, None)) is not None:
             del self._ranked[bisect_left(self._ranked, old)]
         if number in self._fitting:
@@ -153,6 +159,7 @@ class PredictorEvolution(Learner):
         self._ranked.clear()
         self._rank_of.clear()
         self._kernels.clear()
+        self._children.clear()
         self._known_version = -1
         for observation in self._observations.values():
             self._learn(observation, None)
@@ -177,17 +184,47 @@ class PredictorEvolution(Learner):
 
     def _propose(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
         """Return candidates near the best ones, and random ones."""
-        rng = self._rng(number, _POOL)
-        parents = [each.candidate for each in nlargest(self._parents, known, key=_order)]
+        parents = nlargest(self._parents, known, key=_order)
+        count = self._pool - int(_RANDOM_SHARE * self._pool)
+        crosses = int(_CROSS_SHARE * self._pool)
         yield from self._random_part(number)
-        for place in range(self._pool - int(_RANDOM_SHARE * self._pool)):
-            parent = parents[int(rng.integers(len(parents)))]
-            if place < _CROSS_SHARE * self._pool:
-                other = parents[int(rng.integers(len(parents)))]
+        if self._keeps_children:
+            yield from self._kept_part(number, parents, crosses, count - crosses)
+            return
+        rng = self._rng(number, _POOL)
+        candidates = [each.candidate for each in parents]
+        for place in range(count):
+            parent = candidates[int(rng.integers(len(candidates)))]
+            if place < crosses:
+                other = candidates[int(rng.integers(len(candidates)))]
                 yield cross(self._space, parent, other, rng)
             else:
-                child = mutate(self._space, parent, rng)
-                yield child if place % 3 else mutate(self._space, child, rng)
+                yield self._child(parent, place, rng)
+
+    def _child(self, parent: Candidate, place: int, rng: np.random.Generator) -> Candidate:
+        child = mutate(self._space, parent, rng)
+        return child if place % 3 else mutate(self._space, child, rng)
+
+    def _kept_part(
+        self, number: int, parents: Sequence[Observation], crosses: int, children: int
+    ) -> Iterator[Candidate]:
+        """Yield crosses and mutations, two thirds of them as for the last two suggestions."""
+        candidates = [each.candidate for each in parents]
+        share = -(-children // (_KEPT_IN_POOL * len(parents)))
+        kept: dict[tuple[int, int], list[Candidate]] = {}
+        for each in range(max(0, number - _KEPT_IN_POOL + 1), number + 1):
+            rng = self._rng(each, _CROSS)
+            for _ in range(crosses // _KEPT_IN_POOL):
+                one, other = rng.integers(len(candidates), size=2)
+                yield cross(self._space, candidates[int(one)], candidates[int(other)], rng)
+            for parent in parents:
+                key = each, parent.number
+                rng = self._rng(each, _POOL, parent.number)
+                kept[key] = self._children.get(key) or [
+                    self._child(parent.candidate, place, rng) for place in range(share)
+                ]
+                yield from kept[key]
+        self._children = kept
 
     def _random_part(self, number: int) -> Iterator[Candidate]:
         """Yield random candidates: a third of them new, the others new to one of the last two."""

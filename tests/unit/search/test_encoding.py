@@ -41,17 +41,18 @@ def test_values_that_differ_in_their_type_alone_are_told_apart() -> None:
     assert len(np.unique(block, axis=0)) == 3
 
 
+@pytest.mark.parametrize("space", [MIXED, DARTS], ids=["mixed", "darts"])
 @pytest.mark.parametrize("most", [500, 6], ids=["all", "the best and the newest"])
 def test_what_is_suggested_does_not_depend_on_the_order_of_results(
-    most: int, monkeypatch: pytest.MonkeyPatch
+    space: Space, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(predictor_evolution, "_KNOWN", most)
     rng = np.random.default_rng(1)
     told = [
         Observation(number, candidate, score(candidate))
-        for number, candidate in enumerate(MIXED.sample(rng) for _ in range(40))
+        for number, candidate in enumerate(space.sample(rng) for _ in range(40))
     ]
-    orderly, late = PredictorEvolution(MIXED, 0), PredictorEvolution(MIXED, 0)
+    orderly, late = PredictorEvolution(space, 0), PredictorEvolution(space, 0)
     for each in told:
         orderly.observe(each)
         orderly.suggest(each.number + 1, ())  # what is kept on the way must not matter
@@ -62,13 +63,29 @@ def test_what_is_suggested_does_not_depend_on_the_order_of_results(
     assert late.suggest(40, ()) == orderly.suggest(40, ())
 
 
-def test_a_suggestion_is_the_same_whatever_was_asked_before() -> None:
+@pytest.mark.parametrize("space", [CELL, DARTS], ids=["cell", "darts"])
+def test_a_suggestion_is_the_same_whatever_was_asked_before(space: Space) -> None:
     rng = np.random.default_rng(2)
-    asked, fresh = PredictorEvolution(CELL, 3), PredictorEvolution(CELL, 3)
+    asked, fresh = PredictorEvolution(space, 3), PredictorEvolution(space, 3)
     for number in range(20):
-        candidate = CELL.sample(rng)
+        candidate = space.sample(rng)
         for each in (asked, fresh):
             each.observe(Observation(number, candidate, score(candidate)))
     for number in (35, 21, 22, 20):
         asked.suggest(number, [])
     assert asked.suggest(23, []) == fresh.suggest(23, [])
+
+
+def test_a_result_that_replaces_another_replaces_its_children() -> None:
+    rng = np.random.default_rng(4)
+    told, corrected = PredictorEvolution(DARTS, 3), PredictorEvolution(DARTS, 3)
+    candidates = [DARTS.sample(rng) for _ in range(21)]
+    for number, candidate in enumerate(candidates[:20]):
+        told.observe(Observation(number, candidate, score(candidate) + 9 * (number == 5)))
+    told.suggest(20, ())
+    other = candidates[20]
+    told.observe(Observation(5, other, 9.0))  # another one it was, and as good
+    for number, candidate in enumerate(candidates[:20]):
+        seen = other if number == 5 else candidate
+        corrected.observe(Observation(number, seen, 9.0 if number == 5 else score(seen)))
+    assert told.suggest(21, ()) == corrected.suggest(21, ())
