@@ -7,6 +7,7 @@ it is given a `Platform`. Records come back; progress goes to the callback given
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -378,24 +379,37 @@ def list_searches(*, platform: Platform | None = None) -> list[dict[str, Any]]:
     return [_search_line(resource) for resource in _all_resources(place, "Search")]
 
 
+@dataclass(frozen=True, slots=True)
+class JobViews:
+    """Who is told how far a job is, for each sort of job."""
+
+    importing: Advance | None = None
+    searching: Callable[[SearchProgress], None] | None = None
+    training: Callable[[TrainingProgress], None] | None = None
+
+
 def run_job(
     kind: str,
     name: str,
     *,
+    views: JobViews | None = None,
     stop_requested: StopRequested | None = None,
     platform: Platform | None = None,
 ) -> None:
     """Run the job of an applied object to its end; the caller holds its run lock."""
+    seen = views or JobViews()
     place = platform or compose.local()
 
     def body(resource: Resource) -> Finished:
         if kind == "Dataset":
-            report = _import(place, resource, None, None, stop_requested)
-            return _finished_import(place, report)
+            imported = _import(place, resource, None, seen.importing, stop_requested)
+            return _finished_import(place, imported)
         if kind == "Search":
-            return _finished_search(place, resource, _train(place, resource, None, stop_requested))
+            searched = _train(place, resource, seen.searching, stop_requested)
+            return _finished_search(place, resource, searched)
         if kind == "Training":
-            return _finished_training(_train_network(place, resource, None, stop_requested))
+            trained = _train_network(place, resource, seen.training, stop_requested)
+            return _finished_training(trained)
         raise InvalidSpecError(f"a {kind} has no job to run")
 
     run_object_job(place.catalog, place.clock, kind, name, body)

@@ -3,19 +3,46 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.interrupts import stop_on_interrupt
 from strandline.cli.learning import search
-from strandline.cli.output import note, output_option, print_structured
+from strandline.cli.output import note, output_option, print_structured, printable
 from strandline.cli.progress import progress_bar
+from strandline.cli.search_table import spell_seconds
 from strandline.spec.errors import AlreadyExistsError
 
 if TYPE_CHECKING:
     from strandline.jobs.training import TrainingProgress
+
+
+class TrainingLines:
+    """A line for each epoch and each stage that follows, for a log."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+        self._stage = ""
+
+    def show(self, progress: TrainingProgress) -> None:
+        """Print what is worth a line."""
+        if progress.metrics is not None:
+            told = ", ".join(
+                f"{name} {progress.metrics[name]:.4f}"
+                for name in ("train/loss", "val/log_loss", "val/precision_at_1")
+                if name in progress.metrics
+            )
+            left = progress.seconds_left
+            rest = f"; about {spell_seconds(left)} left" if left else ""
+            self._say(f"epoch {progress.done}/{progress.total}: {told}{rest}")
+        elif progress.stage != self._stage:
+            self._say(progress.stage)
+        self._stage = progress.stage
+
+    def _say(self, line: str) -> None:
+        print(printable(line), file=self._out, flush=True)
 
 
 @click.group()

@@ -6,10 +6,15 @@ can help (`docs/reference/errors.md`).
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from strandline.cli.interrupts import stop_on_interrupt
+from strandline.cli.networks import TrainingLines
 from strandline.cli.place import open_place
+from strandline.cli.progress import progress_bar
+from strandline.cli.search_table import search_view
 from strandline.spec.errors import InvalidSpecError
 
 
@@ -30,5 +35,8 @@ def run_job(word: str) -> None:
     with (
         claim_run(runs_dir, resource.kind, resource.name, resource.uid),
         stop_on_interrupt() as stop,
+        progress_bar(f"Importing {resource.name}") as importing,
+        search_view() as searching,
     ):
-        api.run_job(resource.kind, resource.name, stop_requested=stop, platform=place)
+        views = api.JobViews(importing, searching, TrainingLines(sys.stderr).show)
+        api.run_job(resource.kind, resource.name, views=views, stop_requested=stop, platform=place)
