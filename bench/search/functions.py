@@ -48,8 +48,8 @@ OURS = (
     "random", "quasi-random", "tpe", "gaussian-process", "cma-es", "predictor-evolution",
     "regularized-evolution",
 )  # fmt: skip
-BUDGET = 50
-CHECKPOINTS = (15, 25, 50)
+BUDGET = 30
+CHECKPOINTS = (12, 20, 30)
 FIRST_SEED = 3000
 MOST_SEEDS = 40
 # These take seconds a search and more; they are run when they are asked for by name.
@@ -165,11 +165,12 @@ def compare_functions(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
     for tested in TESTED:
         if tested in searchers:
             yield from _test(tested, regrets)
-    if options.write and not options.problems:
-        real = {name: regrets[name] for name in REAL_SPACES}
-        exact = {name: regrets[name] for name in problems if name not in REAL_SPACES}
-        plot_problems(HERE / "functions-synthetic.svg", exact)
-        plot_problems(HERE / "functions-real.svg", real)
+    if options.write:
+        real = {name: runs for name, runs in regrets.items() if name in REAL_SPACES}
+        exact = {name: runs for name, runs in regrets.items() if name not in REAL_SPACES}
+        for kind, shown in (("real", real), ("synthetic", exact)):
+            if shown:
+                plot_problems(HERE / f"functions-{kind}.svg", shown)
 
 
 def _run(
