@@ -20,6 +20,8 @@ _IN_PLACE = frozenset({"budget", "stop", "max_failed_trials"})
 _REBUILT = frozenset(
     {"space", "algorithm", "early_stopping", "objectives", "parallelism", "trial_timeout"}
 )
+# Of the space: what trials do, not only which ones there are.
+_HELD_BY_WORKERS = ("preset", "family", "network", "schedule", "images")
 
 
 @dataclass(slots=True)
@@ -68,5 +70,7 @@ def _meaning(before: SearchSpec, now: SearchSpec) -> SearchSpec | EndReason | No
         return None
     if edited <= _IN_PLACE:
         return now
-    same_trials = before.space.preset == now.space.preset
+    same_trials = all(
+        getattr(before.space, name) == getattr(now.space, name) for name in _HELD_BY_WORKERS
+    )
     return EndReason.EDITED if edited <= _IN_PLACE | _REBUILT and same_trials else EndReason.STOPPED

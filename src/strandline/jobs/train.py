@@ -16,6 +16,7 @@ from strandline.jobs.approaches import choose_approach
 from strandline.jobs.build_model import Built, Evidence, Stage, build_model
 from strandline.jobs.examined import check_learnable
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
+from strandline.jobs.spec_watch import SpecWatch
 from strandline.jobs.status import change_status
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
@@ -164,6 +165,10 @@ def _search(
         keep_best=approach.keep_best,
         progress=progress,
         stop_requested=stop_requested,
+        watch=SpecWatch(
+            place.catalog, place.clock, resource.name, resource.uid, spec, resource.generation
+        ),
+        space_of=lambda edited: choose_approach(edited, evidence.version, approach.data).space(),
     )
 
 
