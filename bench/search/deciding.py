@@ -24,7 +24,7 @@ from strandline.search.registry import ALGORITHMS, make_algorithm
 from strandline.search.space import Categorical, Condition, Float, Int, Space
 
 OBSERVED = 10_000
-ASKED = 21
+ASKED = 15
 MIXED = Space(
     (
         Categorical("head", ("linear", "mlp", "kernel")),
