@@ -12,6 +12,7 @@ import tracemalloc
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -67,22 +68,22 @@ def measure(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
     yield f"| algorithm | {columns} | MB kept, {LARGEST} | MB at most | state, MB |"
     yield "| --- |" + " --- |" * (len(spaces) + 3)
     jobs = [(name, space) for name in names for space in spaces]
-    found = dict(zip(jobs, pool.map(_measure, *zip(*jobs, strict=True)), strict=True))
+    found = pool.map(_measure, *zip(*jobs, strict=True))
     for name in names:
-        costs = [found[name, space] for space in spaces]
-        shown = " | ".join(
-            f"{'**' if cost.median > LIMIT_MS else ''}{cost.median:.1f}"
-            f"{'**' if cost.median > LIMIT_MS else ''} ({cost.worst:.0f})"
-            for cost in costs
-        )
-        memory = found[name, LARGEST]
+        costs = dict(zip(spaces, islice(found, len(spaces)), strict=True))
         RESULTS.setdefault("deciding", {})[name] = {
-            space: [round(cost.median, 2), round(cost.worst, 2)]
-            for space, cost in zip(spaces, costs, strict=True)
+            space: [round(cost.median, 2), round(cost.worst, 2)] for space, cost in costs.items()
         }
+        memory = costs[LARGEST]
+        shown = " | ".join(map(_describe, costs.values()))
         yield f"| {name} | {shown} | {memory.kept:.1f} | {memory.peak:.1f} | {memory.state:.1f} |"
     yield ""
     yield f"**Bold**: above {LIMIT_MS:.0f} ms."
+
+
+def _describe(cost: Cost) -> str:
+    bold = "**" if cost.median > LIMIT_MS else ""
+    return f"{bold}{cost.median:.1f}{bold} ({cost.worst:.0f})"
 
 
 def _measure(name: str, kind: str) -> Cost:
