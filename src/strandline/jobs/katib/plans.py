@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from importlib.util import find_spec
 from typing import Protocol
 
 from strandline.jobs.katib.algorithms import (
@@ -25,8 +24,6 @@ from strandline.search.registry import ALGORITHMS, make_algorithm
 from strandline.search.space import Candidate, Space
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.records import Scalar
-
-_NEEDED_LATE = {"gaussian-process": ("torch", "scipy")}
 
 
 class Coder(Protocol):
@@ -92,16 +89,8 @@ class Plan:
         """Return the algorithm before it has learned anything.
 
         Raises:
-            InvalidSpecError: it does not take its settings or the space, or this
-                installation lacks what it needs.
+            InvalidSpecError: it does not take its settings or the space.
         """
-        # Optuna imports some of it with the first suggestion that is not a random one.
-        for package in _NEEDED_LATE.get(self.algorithm, ()):
-            if find_spec(package) is None:
-                raise InvalidSpecError(
-                    f"algorithm {self.algorithm!r} needs {package}, which is not installed where "
-                    "this service runs: install it there, or choose tpe"
-                )
         space = self.coder.space
         if self.resource is None:
             return make_algorithm(self.algorithm, space, self.seed, self.settings)
