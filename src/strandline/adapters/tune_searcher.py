@@ -36,7 +36,8 @@ class TuneSearcher(Searcher):
         space: what is searched; `param_space` of the Tuner may only add constants.
         algorithm: a registered name, or what makes an algorithm for a space and a seed.
         settings: of the registered algorithm.
-        metric: what trials report and is to improve, or several; those of `TuneConfig` if None.
+        metric: what trials report and is to improve, or several; those of `TuneConfig` if None,
+            which Tune passes on only where `param_space` holds something.
         mode: `max` or `min`, as many as there are metrics.
 
     Raises:
@@ -82,7 +83,10 @@ class TuneSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         """Return a new candidate; None to be asked again when a trial ended; or FINISHED."""
         if not self._metrics or not self._modes:
-            raise InvalidSpecError("tell what to improve: metric and mode of TuneConfig")
+            raise InvalidSpecError(
+                "tell TuneSearcher what to improve: metric=… and mode=… (Tune passes those of "
+                "TuneConfig on only where param_space holds something)"
+            )
         if trial_id in self._trials:
             return dict(self._trials[trial_id][1])
         if self._asked_in_vain:
