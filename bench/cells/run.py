@@ -76,7 +76,7 @@ class Home:
         """Kill -9 the job of a training after some epochs; return how many were over."""
         while True:
             found = self.read("get", "training", name)
-            done = int(found["status"].get("epoch", 0))
+            done = int(found.get("status", {}).get("epoch", 0))
             if done >= epochs:
                 folder = self.path / "runs" / f"training-{found['metadata']['uid']}"
                 os.killpg(int((folder / "pid").read_text()), signal.SIGKILL)

@@ -120,7 +120,7 @@ def _kill_within_epochs(home: Home) -> int:
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         found = home.read("get", "training", "hit")
-        if found["status"].get("epoch", 0) >= 1:
+        if found.get("status", {}).get("epoch", 0) >= 1:
             home.kill_job("training", found["metadata"]["uid"])
             return int(found["status"]["epoch"])
         time.sleep(0.2)
