@@ -1,0 +1,259 @@
+"""One search of some hundred trials, once in peace and once with all that can happen to it.
+
+`python -m strandline.testing.long_search ALGORITHM FOLDER [--ray] [--seed N]` runs both in
+processes of their own, with a real catalog and store, and prints what either left and what
+happened: processes killed in the middle, a suspension, an edit of the budget, connections
+lost; with `--ray` workers of a real Ray killed as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import signal
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from strandline.adapters.clock import SystemClock
+from strandline.adapters.files import FileStore
+from strandline.adapters.sql import SqlCatalog, open_catalog
+from strandline.jobs.search import SearchProgress, run_search
+from strandline.jobs.search_journal import Patience
+from strandline.ports import TrialRunner
+from strandline.search.engine import EndReason
+from strandline.search.ledger import ENDED
+from strandline.search.registry import make_algorithm
+from strandline.search.scheduler import Population
+from strandline.spec.records import Scalar
+from strandline.testing.algorithm_contract import MIXED, score
+from strandline.testing.fake_clock import FakeClock
+from strandline.testing.inline_runner import InlineRunner
+from strandline.testing.outages import Flaky, Outage
+from strandline.testing.searches import UID, CurveTrials, make_search_spec
+
+TRIALS, FIRST_BUDGET, SUSPENDED_AT = 200, 120, 60
+KILLS, RAY_KILLS = 8, 3
+CALLS_BETWEEN_OUTAGES, OUTAGE_SECONDS = 97, 0.02
+MARK = "STRANDLINE_TEST_MARK"
+_PAUSE_SECONDS = 0.005
+_LONGEST_QUIET_SECONDS = 120.0
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What the two searches left.
+
+    Attributes:
+        calm, hit: rows of the trials by number.
+        kills: drivers that were killed before their search was over.
+        workers: of a driver's workers, those that were killed.
+        suspended: whether one search stopped because it was asked to.
+        outages: connections lost by the last process alone.
+    """
+
+    calm: Sequence[Sequence[Any]]
+    hit: Sequence[Sequence[Any]]
+    kills: int
+    workers: int
+    suspended: bool
+    outages: int
+
+
+def compare(algorithm: str, folder: Path, seed: int, on_ray: bool = False) -> Comparison:
+    """Run both searches."""
+    calm = Place(folder / "calm", algorithm, on_ray, outages=False)
+    hit = Place(folder / "hit", algorithm, on_ray)
+    started = time.monotonic()
+    _finish(lambda: calm.search(TRIALS))
+    seconds = time.monotonic() - started
+    rng = random.Random(seed)  # noqa: S311  # when to kill, no secret
+    # A population without leave to start others lets its worst go on: a budget that is
+    # raised later makes another search of it.
+    made = make_algorithm(algorithm, MIXED, 0)
+    edited = TRIALS if isinstance(made, Population) else FIRST_BUDGET
+    suspended = _finish(lambda: hit.search(edited, SUSPENDED_AT))
+    kills = workers = 0
+    first, longest = (0.3, 0.8) if on_ray else (0.0, 0.25)  # Ray starts for some seconds
+    for number in range(RAY_KILLS if on_ray else KILLS):
+        budget = edited if number % 2 else TRIALS
+        process = _fork(partial(hit.search, budget), None)
+        time.sleep(rng.uniform(first, longest) * seconds)
+        if on_ray:
+            workers += hit.kill_worker()
+            time.sleep(rng.uniform(0.0, 0.2) * seconds)
+        kills += _kill(process)
+        hit.wait_for_quiet()
+    _finish(lambda: hit.search(edited))
+    last = _finish(lambda: hit.search(TRIALS))
+    stopped = suspended["reason"] == EndReason.STOPPED.value
+    return Comparison(calm.rows(), hit.rows(), kills, workers, stopped, last["outages"])
+
+
+class Place:
+    """A catalog and a store in `folder`, and the search that runs on them."""
+
+    def __init__(self, folder: Path, algorithm: str, on_ray: bool, outages: bool = True) -> None:
+        self._folder, self._algorithm, self._on_ray = folder, algorithm, on_ray
+        self._outages = outages
+        self._mark = uuid.uuid4().hex
+        (folder / "runs").mkdir(parents=True)
+
+    def search(self, trials: int, stop_at: int | None = None) -> Mapping[str, Any]:
+        """Run the search, or go on with it; lose connections on the way."""
+        os.environ[MARK] = self._mark
+        clock, ended = SystemClock(), 0
+
+        def count(seen: SearchProgress) -> None:
+            nonlocal ended
+            ended = sum(seen.counts[state] for state in ENDED)
+
+        often = CALLS_BETWEEN_OUTAGES if self._outages else sys.maxsize
+        outage = Outage(clock, often, OUTAGE_SECONDS)
+        outcome = run_search(
+            UID,
+            make_search_spec(
+                algorithm={"name": self._algorithm},
+                earlyStopping={"name": "asha"},
+                budget={"trials": trials},
+            ),
+            MIXED,
+            (),
+            CurveTrials(FakeClock(), score=_score, steps=3),
+            catalog=Flaky(self._open_catalog(), outage),
+            store=Flaky(FileStore(self._folder / "store"), outage),
+            runner=self._make_runner(),
+            clock=clock,
+            keep_best=True,
+            progress=count,
+            stop_requested=lambda: stop_at is not None and ended >= stop_at,
+            patience=Patience(clock, 60.0, lambda _: time.sleep(_PAUSE_SECONDS)),
+        )
+        return {"reason": outcome.reason.value, "outages": outage.count}
+
+    def rows(self) -> list[list[Any]]:
+        """Return all that the catalog knows of the trials, but times."""
+        catalog = self._open_catalog()
+        return [
+            [
+                trial.number,
+                dict(trial.candidate),
+                trial.state.value,
+                trial.step,
+                dict(trial.metrics),
+                trial.parent,
+                [[step, dict(m)] for step, m in catalog.list_metrics(UID, trial.number)],
+            ]
+            for trial in catalog.list_trials(UID)
+        ]
+
+    def kill_worker(self) -> bool:
+        """Kill a process that runs trials; False when there is none."""
+        names = _processes(self._mark)
+        workers = [process for process, name in names if name.startswith("ray::Lane")]
+        for process in workers[:1]:
+            os.kill(process, signal.SIGKILL)
+        return bool(workers)
+
+    def wait_for_quiet(self) -> None:
+        """Wait until no process of a driver that was killed is left."""
+        give_up = time.monotonic() + _LONGEST_QUIET_SECONDS
+        while _processes(self._mark):
+            if time.monotonic() > give_up:
+                raise TimeoutError("a killed driver's processes do not end")
+            time.sleep(0.05)
+
+    def _open_catalog(self) -> SqlCatalog:
+        return open_catalog(f"sqlite:///{self._folder / 'catalog.sqlite'}")
+
+    def _make_runner(self) -> TrialRunner:
+        if not self._on_ray:
+            return InlineRunner()
+        from strandline.adapters.ray_tune import RayTuneRunner
+
+        return RayTuneRunner(self._folder / "runs")
+
+
+def _score(candidate: Mapping[str, Scalar]) -> float:
+    """Score a candidate; some fail, as some always do."""
+    value = score(candidate)
+    if value > 2.5 and candidate.get("layers") == 3:
+        raise ValueError("the kernel is singular")
+    return value
+
+
+# Forks of a process that has imported everything start at once, wherever the kill comes.
+
+
+def _finish(body: Callable[[], Mapping[str, Any]]) -> Mapping[str, Any]:
+    """Run the body in a process of its own to its end; return what it said."""
+    reading, writing = os.pipe()
+    process = _fork(body, writing)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        said: Mapping[str, Any] = json.loads(answer.read() or "null")
+    _, status = os.waitpid(process, 0)
+    if status != 0:
+        raise RuntimeError(f"the search ended with status {status}")
+    return said
+
+
+def _kill(process: int) -> bool:
+    """Kill a process; False when it was over by then."""
+    over, _ = os.waitpid(process, os.WNOHANG)
+    if not over:
+        os.kill(process, signal.SIGKILL)
+        os.waitpid(process, 0)
+    return not over
+
+
+def _processes(mark: str) -> list[tuple[int, str]]:
+    """Return number and name of the processes whose environment has the mark."""
+    found = []
+    for entry in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (entry / "environ").read_bytes():
+                name = (entry / "cmdline").read_text().replace("\0", " ").strip()
+                found.append((int(entry.name), name))
+        except OSError:
+            continue
+    return [(process, name) for process, name in found if name]  # a zombie has none
+
+
+def _fork(body: Callable[[], Mapping[str, Any]], answer: int | None) -> int:
+    process = os.fork()
+    if process:
+        return process
+    status = 1
+    try:
+        said = json.dumps(body())
+        if answer is not None:
+            os.write(answer, said.encode())
+        status = 0
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+    finally:
+        os._exit(status)
+
+
+def main() -> None:
+    """Compare the two, and print that as JSON."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("algorithm")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--ray", action="store_true")
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    found = compare(options.algorithm, options.folder, options.seed, options.ray)
+    print(json.dumps(asdict(found)))
+
+
+if __name__ == "__main__":
+    main()
