@@ -182,7 +182,7 @@ def _enlarge(home: Home) -> None:
     spec = {
         "dataset": {"name": "aerial"},
         "cell": {"search": "cells"},
-        "network": {"imageSize": 48, "filters": 12, "cells": 1},
+        "network": {"imageSize": 48, "filters": 12, "cells": 2},
         "schedule": {"epochs": 12, "flips": "dihedral"},
         "model": {"name": "aerial"},
     }
