@@ -41,8 +41,11 @@ from strandline.testing.searches import UID, CurveTrials, make_search_spec
 
 TRIALS, FIRST_BUDGET, SUSPENDED_AT = 200, 120, 60
 KILLS, RAY_KILLS = 8, 3
+SETTINGS: Mapping[str, Mapping[str, Scalar]] = {"grid": {"points": 12}}
+"""Where the defaults end before so many trials."""
 CALLS_BETWEEN_OUTAGES, OUTAGE_SECONDS = 97, 0.02
 MARK = "STRANDLINE_TEST_MARK"
+_LANES = ("ray::Lane", "ray::ResourceTrainable")
 _PAUSE_SECONDS = 0.005
 _LONGEST_QUIET_SECONDS = 120.0
 
@@ -120,7 +123,10 @@ class Place:
         outcome = run_search(
             UID,
             make_search_spec(
-                algorithm={"name": self._algorithm},
+                algorithm={
+                    "name": self._algorithm,
+                    "settings": SETTINGS.get(self._algorithm, {}),
+                },
                 earlyStopping={"name": "asha"},
                 budget={"trials": trials},
             ),
@@ -157,7 +163,7 @@ class Place:
     def kill_worker(self) -> bool:
         """Kill a process that runs trials; False when there is none."""
         names = _processes(self._mark)
-        workers = [process for process, name in names if name.startswith("ray::Lane")]
+        workers = [process for process, name in names if name.startswith(_LANES)]
         for process in workers[:1]:
             os.kill(process, signal.SIGKILL)
         return bool(workers)
