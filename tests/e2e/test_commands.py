@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -169,3 +170,41 @@ spec:
     assert predicted["error"] is None
     deleted = strandline(home, "delete", "-f", str(path))
     assert deleted.returncode == 0, deleted.stderr
+
+
+def test_a_budget_raised_while_the_agent_runs_a_search_is_taken_up_by_its_job(
+    digits: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    assert strandline(home, "import", "numbers", str(digits)).returncode == 0
+    path = tmp_path / "search.yaml"
+
+    def apply(trials: int) -> None:
+        path.write_text(
+            f"""
+apiVersion: strandline.dev/v1alpha1
+kind: Search
+metadata: {{name: longer}}
+spec:
+  dataset: {{name: numbers}}
+  space: {{preset: transfer, effort: fast}}
+  earlyStopping: {{name: none}}
+  budget: {{trials: {trials}}}
+"""
+        )
+        applied = strandline(home, "apply", "-f", str(path))
+        assert applied.returncode == 0, applied.stderr
+
+    apply(50)
+    give_up = time.monotonic() + 300
+    while "trial 0 " not in strandline(home, "logs", "search/longer").stdout:
+        assert time.monotonic() < give_up, "no trial ended"
+        time.sleep(0.5)
+    apply(4)
+    waited = strandline(home, "wait", "search/longer", "--for=condition=Complete", "--timeout=10m")
+    assert waited.returncode == 0, waited.stderr
+    found = as_json(home, "get", "search", "longer")
+    assert found["status"]["observedGeneration"] == found["metadata"]["generation"] == 2
+    assert 4 <= sum(found["status"]["trials"].values()) < 50
+    described = strandline(home, "describe", "search", "longer").stdout
+    assert described.count("JobStarted") == 1

@@ -37,6 +37,7 @@ from strandline.spec.conditions import (
     Why,
     get_condition,
     is_settled,
+    is_taken_up,
     is_true,
     mark_done,
     mark_failed,
@@ -118,12 +119,26 @@ def _drive_job(resource: Resource, observed: Observed, reason: str, message: str
     if job.state is JobState.RUNNING:
         if job.generation in (None, resource.generation):
             return ()
-        changed = "The spec changed: the job stops, and goes on with the new one."
-        why = _why(resource, observed, "SpecChanged", changed)
-        return (StopJob(), *_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
+        return _after_edit(resource, observed)
     if job.state is JobState.NONE or job.generation != resource.generation:
         return (*_write(resource, working), StartJob(resource.generation))
     return _after_end(resource, observed, working)
+
+
+def _after_edit(resource: Resource, observed: Observed) -> Actions:
+    """Decide about a job that runs for an older spec.
+
+    A search looks at its spec itself: it goes on by the new one, or ends to be started again.
+    """
+    if resource.kind == "Search":
+        if is_taken_up(resource.status, resource.generation):
+            return ()
+        changed = "The spec changed: the job takes that up, or stops and goes on with it."
+        why = _why(resource, observed, "SpecChanged", changed)
+        return (*_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
+    changed = "The spec changed: the job stops, and goes on with the new one."
+    why = _why(resource, observed, "SpecChanged", changed)
+    return (StopJob(), *_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
 
 
 def _after_end(resource: Resource, observed: Observed, working: Mapping[str, Any]) -> Actions:

@@ -9,7 +9,7 @@ with the reason, until that person resumes it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from strandline.jobs.status import change_status
@@ -17,6 +17,7 @@ from strandline.ports import Catalog, Clock, Resource
 from strandline.spec.conditions import (
     INTERRUPTED,
     Why,
+    is_taken_up,
     mark_done,
     mark_failed,
     mark_suspended,
@@ -83,7 +84,13 @@ def run_object_job(
         _note_trouble(catalog, resource, why, stopped, foreground)
         raise
     done = why(finished.reason, finished.message)
-    change_status(catalog, kind, name, lambda r: {**mark_done(r.status, done), **finished.fields})
+
+    def finish(now: Resource) -> Mapping[str, Any]:
+        taken_up = is_taken_up(now.status, now.generation)
+        told = replace(done, generation=now.generation) if taken_up else done
+        return {**mark_done(now.status, told), **finished.fields}
+
+    change_status(catalog, kind, name, finish)
 
 
 def _note_trouble(

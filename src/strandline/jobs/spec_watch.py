@@ -10,9 +10,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from strandline.ports import Catalog, Clock
+from strandline.jobs.status import change_status
+from strandline.ports import Catalog, Clock, Resource
 from strandline.search.ending import EndReason
-from strandline.spec.errors import NotFoundError, UnavailableError
+from strandline.spec.conditions import TAKEN_UP, Why, mark_working
+from strandline.spec.errors import ConflictError, NotFoundError, UnavailableError
 from strandline.spec.v1alpha1 import SearchSpec
 
 LOOK_SECONDS = 3.0
@@ -47,17 +49,24 @@ class SpecWatch:
         self.looked_at = self.clock.monotonic()
         try:
             resource = self.catalog.get_resource("Search", self.name)
-        except UnavailableError:
-            return None  # later
+            if resource.uid != self.uid:
+                return EndReason.STOPPED  # deleted, and another made under its name
+            return None if resource.generation == self.generation else self._take_up(resource)
         except NotFoundError:
             return EndReason.STOPPED
-        if resource.uid != self.uid:
-            return EndReason.STOPPED  # deleted, and another made under its name
-        if resource.generation == self.generation:
-            return None
-        self.generation = resource.generation
-        before, self.spec = self.spec, SearchSpec.model_validate(resource.spec)
-        return _meaning(before, self.spec)
+        except (UnavailableError, ConflictError):
+            return None  # later
+
+    def _take_up(self, resource: Resource) -> SearchSpec | EndReason | None:
+        """Go by the spec from now on if that is possible, and say so in the status."""
+        edited = SearchSpec.model_validate(resource.spec)
+        meaning = _meaning(self.spec, edited)
+        if meaning not in (EndReason.SUSPENDED, EndReason.STOPPED):
+            told = "The search goes on by the edited spec."
+            why = Why(TAKEN_UP, told, resource.generation, self.clock.now())
+            change_status(self.catalog, "Search", self.name, lambda r: mark_working(r.status, why))
+        self.generation, self.spec = resource.generation, edited
+        return meaning
 
 
 def _meaning(before: SearchSpec, now: SearchSpec) -> SearchSpec | EndReason | None:

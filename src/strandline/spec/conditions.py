@@ -24,6 +24,9 @@ SUSPENDED = "Suspended"
 INTERRUPTED = "Interrupted"
 """Reason of a Suspended condition that a person caused with Ctrl-C: only they undo it."""
 
+TAKEN_UP = "SpecTakenUp"
+"""Reason of a Reconciling condition: the job that runs goes by the edited spec already."""
+
 Status = dict[str, Any]
 
 _MAX_MESSAGE = 4096
@@ -126,6 +129,16 @@ def mark_suspended(status: Mapping[str, Any], why: Why) -> Status:
     made = set_condition(status, READY, False, why)
     made = set_condition(made, SUSPENDED, True, why)
     return drop_conditions(made, (RECONCILING, STALLED, COMPLETE, FAILED))
+
+
+def is_taken_up(status: Mapping[str, Any], generation: int) -> bool:
+    """Return whether the job that runs took up the edit that made this generation."""
+    condition = get_condition(status, RECONCILING)
+    return (
+        condition is not None
+        and condition["reason"] == TAKEN_UP
+        and is_true(status, RECONCILING, generation)
+    )
 
 
 def is_settled(status: Mapping[str, Any], generation: int) -> bool:

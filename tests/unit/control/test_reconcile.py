@@ -25,6 +25,7 @@ from strandline.spec.actions import (
 )
 from strandline.spec.conditions import (
     INTERRUPTED,
+    TAKEN_UP,
     Why,
     get_condition,
     is_true,
@@ -140,6 +141,34 @@ CASES: list[tuple[str, Resource, Observed, list[str], str | None]] = [
         observed(job=ended(7)),
         [],
         None,
+    ),
+    (
+        "a search that runs by an older spec is left to take up the newer one",
+        resource("Search", generation=2),
+        observed(job=RUNNING),
+        ["WriteStatus", "LookAgain"],
+        "SpecChanged",
+    ),
+    (
+        "a search that took up the edit is left alone",
+        resource("Search", mark_working({}, why(TAKEN_UP, 2)), generation=2),
+        observed(job=RUNNING),
+        [],
+        None,
+    ),
+    (
+        "a search that ended instead of taking up the edit is started again",
+        resource("Search", mark_working({}, why("SpecChanged", 2)), generation=2),
+        observed(job=ended(0)),
+        ["WriteStatus", "StartJob"],
+        "Searching",
+    ),
+    (
+        "a training of an older spec is stopped",
+        resource("Training", generation=2),
+        observed(job=RUNNING),
+        ["StopJob", "WriteStatus", "LookAgain"],
+        "SpecChanged",
     ),
     (
         "a job of an older spec is stopped",

@@ -15,7 +15,14 @@ from strandline.jobs.object_job import Finished, run_object_job
 from strandline.jobs.status import change_status
 from strandline.ports import Catalog, Resource
 from strandline.spec.actions import JobState, JobView, Observed, StartJob
-from strandline.spec.conditions import Why, get_condition, is_settled, is_true, mark_working
+from strandline.spec.conditions import (
+    TAKEN_UP,
+    Why,
+    get_condition,
+    is_settled,
+    is_true,
+    mark_working,
+)
 from strandline.spec.errors import (
     ConflictError,
     InterruptedRunError,
@@ -143,3 +150,25 @@ def test_a_status_that_never_rests_is_given_up(catalog: Catalog) -> None:
 
     with pytest.raises(ConflictError):
         change_status(catalog, "Dataset", "coast", change)
+
+
+def test_a_job_that_took_up_an_edit_has_fulfilled_the_edited_spec(catalog: Catalog) -> None:
+    def take_up(resource: Resource) -> Finished:
+        edited, _ = catalog.apply_resource("Dataset", "coast", {"source": {"uri": "y"}})
+        why = Why(TAKEN_UP, "It goes on.", edited.generation, CLOCK.now())
+        change_status(catalog, "Dataset", "coast", lambda r: mark_working(r.status, why))
+        return Finished("Imported", "All is there.")
+
+    run(catalog, take_up)
+    assert is_settled(status(catalog), 2)
+    assert not starts_again(catalog)
+
+
+def test_an_edit_that_nobody_took_up_is_still_to_be_done(catalog: Catalog) -> None:
+    def overlook(resource: Resource) -> Finished:
+        catalog.apply_resource("Dataset", "coast", {"source": {"uri": "y"}})
+        return Finished("Imported", "All is there.")
+
+    run(catalog, overlook)
+    assert not is_settled(status(catalog), 2)
+    assert starts_again(catalog)

@@ -12,6 +12,7 @@ from strandline.jobs.search import SearchOutcome, run_search
 from strandline.jobs.spec_watch import SpecWatch
 from strandline.search.engine import EndReason
 from strandline.search.space import Candidate, Float, Space, space_from_spec
+from strandline.spec.conditions import is_taken_up
 from strandline.spec.errors import UnavailableError
 from strandline.spec.records import Scalar, TrialState
 from strandline.spec.v1alpha1 import SearchSpec, to_document
@@ -87,6 +88,19 @@ def test_a_budget_raised_in_the_middle_is_spent(place: Edited) -> None:
     outcome = place.go(make_spec(), {3: {"budget": {"trials": 11}}})
     assert (outcome.reason, len(outcome.trials)) == (EndReason.TRIALS, 11)
     assert {trial.state for trial in outcome.trials} == {TrialState.COMPLETED}
+
+
+def test_the_status_tells_which_spec_the_search_goes_by(place: Edited) -> None:
+    place.go(make_spec(), {3: {"budget": {"trials": 11}}})
+    found = place.catalog.get_resource("Search", "srch")
+    assert found.generation == 2
+    assert is_taken_up(found.status, 2)
+
+
+def test_an_edit_that_cannot_be_taken_up_is_not_said_to_be(place: Edited) -> None:
+    outcome = place.go(make_spec(), {3: {"dataset": {"name": "other"}}})
+    assert outcome.reason is EndReason.STOPPED
+    assert not is_taken_up(place.catalog.get_resource("Search", "srch").status, 2)
 
 
 def test_a_budget_lowered_in_the_middle_ends_the_search_after_what_runs(place: Edited) -> None:
