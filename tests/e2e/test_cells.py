@@ -49,6 +49,26 @@ spec:
   model: {name: NAME}
 """
 
+SHARED = """
+apiVersion: strandline.dev/v1alpha1
+kind: Search
+metadata: {name: NAME}
+spec:
+  dataset: {name: digits}
+  space:
+    preset: cells
+    family: nasbench201
+    network: {imageSize: 8, filters: 4, cells: 1}
+    schedule: {flips: none}
+    images: 400
+  objectives:
+  - {metric: val/precision_at_1, goal: maximize}
+  algorithm: {name: enas, settings: {epochs: 12, rewards: 5}}
+  budget: {trials: 6}
+  rerank: {candidates: 2, schedule: {epochs: 3, flips: none}}
+  model: {name: NAME}
+"""
+
 
 class Home:
     """A STRANDLINE_HOME and the commands in it."""
@@ -56,13 +76,16 @@ class Home:
     def __init__(self, path: Path) -> None:
         self.path = path
 
-    def run(self, *words: str) -> str:
-        done = subprocess.run(
+    def start(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
             [sys.executable, "-m", "strandline", *words],
             env={**os.environ, "STRANDLINE_HOME": str(self.path)},
             capture_output=True,
             text=True,
         )
+
+    def run(self, *words: str) -> str:
+        done = self.start(*words)
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
 
@@ -125,3 +148,35 @@ def _kill_within_epochs(home: Home) -> int:
             return int(found["status"]["epoch"])
         time.sleep(0.2)
     raise AssertionError("no epoch was over in five minutes")
+
+
+def test_a_search_whose_networks_share_weights_goes_on_after_a_kill(
+    digits: Path, tmp_path: Path
+) -> None:
+    home = Home(tmp_path / "home")
+    home.run("import", "digits", str(digits))
+    home.apply(SHARED.replace("NAME", "calm"))
+    home.run("wait", "search/calm", "--for=condition=Complete", "--timeout=10m")
+    home.apply(SHARED.replace("NAME", "hit"))
+    deadline = time.monotonic() + 300
+    while "sharing weights" not in home.run("logs", "search/hit"):
+        assert time.monotonic() < deadline, home.run("logs", "search/hit")
+        time.sleep(0.2)
+    home.kill_job("search", home.read("get", "search", "hit")["metadata"]["uid"])
+    home.run("wait", "search/hit", "--for=condition=Complete", "--timeout=10m")
+
+    calm, hit = (home.read("get", "search", name)["status"] for name in ("calm", "hit"))
+    assert hit["trials"] == calm["trials"]
+    assert calm["trials"]["completed"] == 6
+    assert hit["reranked"] == calm["reranked"]
+    assert len(hit["reranked"]) == 2
+    assert hit["best"] == calm["best"]
+    image = str(next((digits / "3").iterdir()))
+    (predicted,) = home.read("predict", "hit", image)
+    assert predicted["error"] is None
+    refused = SHARED.replace("NAME", "wrong").replace("rerank:", "# rerank:")
+    (tmp_path / "wrong.yaml").write_text(refused)
+    done = home.start("apply", "-f", str(tmp_path / "wrong.yaml"))
+    assert done.returncode != 0
+    assert "enas needs the space preset cells" in done.stderr
+    home.run("delete", "search/calm", "search/hit")

@@ -10,18 +10,25 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
+from strandline.data.cpu import usable_cpus
 from strandline.ports import TrainableFactory
 from strandline.search.engine import Affordable
 from strandline.search.space import Candidate, Constraint, Space
 from strandline.spec.records import DatasetVersion, Scalar
-from strandline.spec.v1alpha1 import SearchSpec, SpacePreset
+from strandline.spec.v1alpha1 import ONE_SHOT, SearchSpec, SpacePreset, parse_duration
 
 if TYPE_CHECKING:
     from strandline.learn.heads.contract import Floats
+    from strandline.learn.one_shot.trials import SharingFactory
     from strandline.learn.refit import Refitted
     from strandline.learn.transfer_data import TransferData
 
 Progress = Callable[[int, int], None]
+
+_SHARING_PART = 0.5
+"""Of a budget in time: after that no other epoch of shared weights begins."""
+_CHILDREN = 100
+"""Drawn from the trained controller when the budget does not say how many are tried."""
 
 
 class Approach(Protocol):
@@ -57,6 +64,8 @@ class Approach(Protocol):
 
 def choose_approach(spec: SearchSpec, version: DatasetVersion, data: TransferData) -> Approach:
     """Return the approach that the search's space asks for."""
+    if spec.algorithm.name in ONE_SHOT:
+        return OneShotApproach(spec, data)
     if spec.space.preset is SpacePreset.CELLS:
         return ScratchApproach(spec, data)
     return TransferApproach(spec, version, data)
@@ -127,7 +136,6 @@ class ScratchApproach:
         return scratch_space(self._spec.space, len(self.data.labels)), ()
 
     def factory(self) -> TrainableFactory:
-        from strandline.data.cpu import usable_cpus
         from strandline.learn.scratch.trials import ScratchFactory
 
         threads = max(1, usable_cpus() // self._spec.parallelism)
@@ -148,3 +156,59 @@ class ScratchApproach:
         self, data: TransferData, candidate: Mapping[str, Scalar], images: Sequence[str]
     ) -> Floats | None:
         return None  # it would take a second training as long as the first
+
+
+class OneShotApproach(ScratchApproach):
+    """Networks of cells that share weights, which are trained before the first trial.
+
+    No trial's weights are worth keeping: the best cells are trained by themselves in the end.
+    """
+
+    keep_best = False
+
+    def __init__(self, spec: SearchSpec, data: TransferData) -> None:
+        super().__init__(spec, data)
+        self._shared: bytes | None = None
+        self._settings = spec.algorithm.settings
+
+    def sharing_factory(self) -> SharingFactory:
+        """Return what makes the body of the training of the shared weights."""
+        from strandline.learn.one_shot.trials import SharingFactory
+
+        time = self._spec.budget.time
+        seconds = parse_duration(time).total_seconds() * _SHARING_PART if time else None
+        written = self._spec.space
+        return SharingFactory(self.data, written, self._settings, seconds, usable_cpus())
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs the shared weights are trained, if time allows."""
+        from strandline.learn.one_shot.children import make_policy
+
+        return make_policy(super().space()[0], self._spec.seed, self._settings).epochs
+
+    def take(self, shared: bytes) -> None:
+        """Go on with weights that were trained."""
+        self._shared = shared
+
+    def space(self) -> tuple[Space, Sequence[Candidate]]:
+        """Return the space, and children drawn by the trained controller to try first."""
+        space, _ = super().space()
+        if self._shared is None:
+            return space, ()
+        from strandline.learn.one_shot.children import draw_children
+
+        written, labels = self._spec.space, len(self.data.labels)
+        count = self._spec.budget.trials or _CHILDREN
+        seed = self._spec.seed
+        return space, draw_children(self._shared, written, labels, self._settings, seed, count)
+
+    def factory(self) -> TrainableFactory:
+        from strandline.learn.one_shot.trials import ChildFactory
+
+        assert self._shared is not None, "weights are shared first"
+        objectives = tuple(each.metric for each in self._spec.objectives)
+        threads = max(1, usable_cpus() // self._spec.parallelism)
+        return ChildFactory(
+            replace(self.sharing_factory(), threads=threads), self._shared, objectives
+        )

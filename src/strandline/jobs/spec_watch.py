@@ -15,7 +15,7 @@ from strandline.ports import Catalog, Clock, Resource
 from strandline.search.ending import EndReason
 from strandline.spec.conditions import TAKEN_UP, Why, mark_working
 from strandline.spec.errors import ConflictError, NotFoundError, UnavailableError
-from strandline.spec.v1alpha1 import SearchSpec
+from strandline.spec.v1alpha1 import ONE_SHOT, SearchSpec
 
 LOOK_SECONDS = 3.0
 _IN_PLACE = frozenset({"budget", "stop", "max_failed_trials"})
@@ -82,4 +82,6 @@ def _meaning(before: SearchSpec, now: SearchSpec) -> SearchSpec | EndReason | No
     same_trials = all(
         getattr(before.space, name) == getattr(now.space, name) for name in _HELD_BY_WORKERS
     )
+    if "algorithm" in edited and ONE_SHOT & {before.algorithm.name, now.algorithm.name}:
+        same_trials = False  # with shared weights they are scored, not trained
     return EndReason.EDITED if edited <= _IN_PLACE | _REBUILT and same_trials else EndReason.STOPPED

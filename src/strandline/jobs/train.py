@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from strandline.jobs.approaches import choose_approach
+from strandline.jobs.approaches import OneShotApproach, choose_approach
 from strandline.jobs.build_model import Built, Evidence, Stage, build_model
 from strandline.jobs.examined import check_learnable
+from strandline.jobs.one_shot import share_weights
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.jobs.spec_watch import SpecWatch
 from strandline.jobs.status import change_status
@@ -149,6 +150,21 @@ def _search(
     stop_requested: Callable[[], bool] | None,
 ) -> SearchOutcome:
     approach = evidence.approach
+    if isinstance(approach, OneShotApproach):
+        shared = share_weights(
+            resource.name,
+            resource.uid,
+            spec,
+            evidence.version.digest,
+            approach,
+            catalog=place.catalog,
+            store=place.store,
+            runner=place.runner,
+            clock=place.clock,
+            progress=progress,
+            stop_requested=stop_requested,
+        )
+        approach.take(shared)
     space, defaults = approach.space()
     later = [item.image for item in evidence.part(Split.TEST)]
     return run_search(

@@ -29,6 +29,7 @@ ALGORITHMS = {
     "local-search": "strandline.search.local_search:LocalSearch",
     "reinforce": "strandline.search.reinforce:ReinforceSearch",
     "ppo": "strandline.search.ppo:PpoSearch",
+    "enas": "strandline.search.enas:EnasSearch",
     "pareto-predictor": "strandline.search.pareto_predictor:ParetoPredictor",
     "nsga2": "strandline.search.nsga2:Nsga2Search",
     "pbt": "strandline.search.population_based:PopulationBasedTraining",

@@ -290,6 +290,10 @@ class Rerank(SpecModel):
     )
 
 
+ONE_SHOT = frozenset({"enas"})
+"""Algorithms whose trials share weights, which are trained before the first trial."""
+
+
 class SearchSpec(SpecModel):
     """A search for the best way to classify a dataset."""
 
@@ -308,6 +312,16 @@ class SearchSpec(SpecModel):
             cel="!has(self.rerank) || self.space.preset == 'cells'",
             holds=lambda s: s.rerank is None or s.space.preset is SpacePreset.CELLS,
             message="rerank belongs to the space preset cells",
+        ),
+        Rule(
+            cel="self.algorithm.name != 'enas' || (has(self.rerank)"
+            " && !has(self.space.parameters))",
+            holds=lambda s: (
+                s.algorithm.name not in ONE_SHOT
+                or (s.rerank is not None and s.space.parameters is None)
+            ),
+            message="enas needs the space preset cells without parameters, and rerank: what "
+            "its trials share is no model",
         ),
     )
     dataset: DatasetRef = Field(description="What to learn from.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import threading
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,8 +29,8 @@ from strandline.spec.errors import CorruptArtifactError, InvalidSpecError, Unusa
 from strandline.spec.networks import Flips, Schedule
 from strandline.spec.records import Scalar, Task
 from strandline.spec.search_space import Space
+from strandline.testing.coloured_images import LABELS, coloured_data
 
-LABELS = ("blue", "green", "red")
 IMAGES = 48
 
 
@@ -51,30 +50,9 @@ def make_candidate(space: Space, seed: int = 0) -> dict[str, Scalar]:
     return scratch_space(space, len(LABELS)).sample(np.random.default_rng(seed))
 
 
-def _picture(label: int, rng: np.random.Generator) -> bytes:
-    pixels = rng.integers(0, 120, (20, 18, 3), dtype=np.uint8)
-    pixels[..., 2 - label] += 120
-    stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "PNG")
-    return stream.getvalue()
-
-
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> TransferData:
-    home = tmp_path_factory.mktemp("home")
-    rng = np.random.default_rng(0)
-    store = FileStore(home / "store")
-    targets = np.arange(IMAGES) % 3
-    folds = np.where(np.arange(IMAGES) % 4 == 0, 0, NEVER_SCORED)
-    return TransferData(
-        images=tuple(store.put(_picture(label, rng)) for label in targets.tolist()),
-        targets=targets,
-        folds=folds,
-        task=Task.MULTICLASS,
-        labels=LABELS,
-        open_store=partial(FileStore, home / "store"),
-        cache_dir=home / "cache",
-    )
+    return coloured_data(tmp_path_factory.mktemp("home"), IMAGES)
 
 
 def make_fitting(space: Space, seed: int = 0, task: Task = Task.MULTICLASS) -> Fitting:

@@ -34,7 +34,7 @@ from strandline.zoo.cells.network import CellNetwork, StackedNetwork
 from strandline.zoo.cells.registry import build_network
 
 _MOMENTUM = 0.9
-_LONGEST_GRADIENT = 5.0
+LONGEST_GRADIENT = 5.0
 _AUXILIARY_WEIGHT = 0.4
 _SCORED_IMAGES = 256
 _WEIGHT, _VELOCITY = "weight/", "velocity/"
@@ -75,7 +75,7 @@ class Fitting:
         with self._random(0):
             network = build_network(recipe.family.value, recipe.cell, recipe.plan(labels))
         self.network: CellNetwork = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know no memory format with a device
-        self._optimizer = _make_optimizer(self.network, self._schedule)
+        self._optimizer = make_optimizer(self.network, self._schedule)
         self.epochs_done = 0
         self.loss = math.nan
 
@@ -95,7 +95,7 @@ class Fitting:
             for step, batch in enumerate(draw_batches(self._pixels, self._rows, schedule, rng)):
                 done = epoch + step / steps
                 self.network.set_progress(done / schedule.epochs)
-                self._set_rate(learning_rate(schedule, done))
+                set_rate(self._optimizer, learning_rate(schedule, done))
                 total += self._learn(batch.pixels, batch.rows)
         self.epochs_done += 1
         self.loss = float(total) / steps
@@ -166,7 +166,7 @@ class Fitting:
             loss = self._loss(self._images(pixels), self._targets[chosen])
         self._optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(self.network.parameters(), _LONGEST_GRADIENT)
+        nn.utils.clip_grad_norm_(self.network.parameters(), LONGEST_GRADIENT)
         self._optimizer.step()
         return loss.detach()
 
@@ -179,20 +179,10 @@ class Fitting:
         return self._distance(self.network(images), targets)
 
     def _distance(self, logits: Tensor, targets: Tensor) -> Tensor:
-        if self._task is Task.MULTILABEL:
-            return functional.binary_cross_entropy_with_logits(logits, targets)
-        smoothing = self._schedule.label_smoothing
-        return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        return distance(logits, targets, self._task, self._schedule)
 
     def _images(self, pixels: Pixels) -> Tensor:
-        """Return normalised images [b, 3, S, S], channels last in memory as they come."""
-        writable = np.require(pixels, requirements=("C", "W"))  # what torch asks for
-        images = torch.from_numpy(writable).permute(0, 3, 1, 2)
-        return images.to(self._device, non_blocking=True).float().sub_(MIDDLE).div_(SPREAD)
-
-    def _set_rate(self, rate: float) -> None:
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate
+        return normalise(pixels, self._device)
 
     def _precision(self) -> AbstractContextManager[object]:
         """Half precision where it is quicker: CPUs mostly emulate it."""
@@ -201,7 +191,28 @@ class Fitting:
         return nullcontext()
 
     def _random(self, stage: int) -> AbstractContextManager[None]:
-        return _seeded(int(np.random.SeedSequence([self._seed, stage]).generate_state(1)[0]))
+        return seeded(self._seed, stage)
+
+
+def normalise(pixels: Pixels, device: torch.device) -> Tensor:
+    """Return float images [b, 3, S, S], channels last in memory as uint8 [b, S, S, 3] come."""
+    writable = np.require(pixels, requirements=("C", "W"))  # what torch asks for
+    images = torch.from_numpy(writable).permute(0, 3, 1, 2)
+    return images.to(device, non_blocking=True).float().sub_(MIDDLE).div_(SPREAD)
+
+
+def distance(logits: Tensor, targets: Tensor, task: Task, schedule: Schedule) -> Tensor:
+    """Return the loss of logits [b, labels], a scalar."""
+    if task is Task.MULTILABEL:
+        return functional.binary_cross_entropy_with_logits(logits, targets)
+    smoothing = schedule.label_smoothing
+    return functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the learning rate of all parameters."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def learning_rate(schedule: Schedule, epoch: float) -> float:
@@ -213,7 +224,8 @@ def learning_rate(schedule: Schedule, epoch: float) -> float:
     return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def _make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Return the optimizer of a network's training."""
     parameters = list(network.parameters())
     decayed = [each for each in parameters if each.ndim > 1]
     free = [each for each in parameters if each.ndim <= 1]
@@ -227,8 +239,8 @@ def _make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optim
 
 
 @contextmanager
-def _seeded(seed: int) -> Iterator[None]:
+def seeded(*seed: int) -> Iterator[None]:
     """Draw torch's random numbers from this seed inside, and go on as before afterwards."""
     with torch.random.fork_rng():
-        torch.manual_seed(seed)
+        torch.manual_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
         yield

@@ -10,7 +10,7 @@ The test split is not in `TransferData`: nothing here can look at it.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from strandline.spec.search_space import Space
 
 if TYPE_CHECKING:
     from strandline.learn.scratch.fitting import Fitting
+    from strandline.zoo.cells.network import CellNetwork
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,9 @@ class ScratchTrainable:
         self._fitting = make_fitting(self._data, recipe, self._made_by.threads)
         if assignment.checkpoint is not None:
             self._fitting.load_bytes(assignment.checkpoint)
-        self._known = self._measure(recipe)
+        self._known = measure_candidate(
+            recipe, len(self._data.labels), self._made_by.objectives, self._fitting.network
+        )
 
     def step(self) -> StepReport:
         """Learn for an epoch (unless all are over) and judge the network."""
@@ -95,26 +98,28 @@ class ScratchTrainable:
             checkpoint=self._fitting.to_bytes(),
         )
 
-    def _measure(self, recipe: ScratchRecipe) -> Mapping[str, float]:
-        """Return what is known of a network before it learns."""
-        plan = recipe.plan(len(self._data.labels))
-        counts = family(recipe.family.value).count(recipe.cell, plan)
-        known = {
-            "parameters": float(counts.parameters),
-            "multiply_adds": float(counts.multiply_adds),
-        }
-        wanted = set(self._made_by.objectives) & MEASURED
-        if wanted:
-            from strandline.learn.scratch.latency import measure_network
-
-            assert self._fitting is not None
-            measured = measure_network(self._fitting.network, plan)
-            known |= {name: measured[name] for name in sorted(wanted)}
-        return known
-
 
 MEASURED = frozenset({"latency_ms", "latency_p95_ms", "model_bytes"})
 """Metrics that need the exported network, which takes seconds: measured when asked for."""
+
+
+def measure_candidate(
+    recipe: ScratchRecipe, labels: int, objectives: Collection[str], network: CellNetwork
+) -> Mapping[str, float]:
+    """Return what is known of a network whatever it learns."""
+    plan = recipe.plan(labels)
+    counts = family(recipe.family.value).count(recipe.cell, plan)
+    known = {
+        "parameters": float(counts.parameters),
+        "multiply_adds": float(counts.multiply_adds),
+    }
+    wanted = set(objectives) & MEASURED
+    if wanted:
+        from strandline.learn.scratch.latency import measure_network
+
+        measured = measure_network(network, plan)
+        known |= {name: measured[name] for name in sorted(wanted)}
+    return known
 
 
 def make_fitting(data: TransferData, recipe: ScratchRecipe, threads: int | None) -> Fitting:

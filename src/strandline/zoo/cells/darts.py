@@ -80,7 +80,7 @@ class _Cell(nn.Module):
             stride = 2 if place.reduction and state in INPUTS else 1
             layers, rectify = _operation(operation, filters, stride)
             drops = operation != "skip_connect"
-            self.steps.append(Step(state, layers, rectify, rate if drops else 0))
+            self.steps.append(Step(state, operation, layers, rectify, rate if drops else 0))
         self.shape = current.strided(NODES * filters, 2 if place.reduction else 1)
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:

@@ -156,15 +156,22 @@ class Step(nn.Module):
     """One operation of a cell: which state it reads, and the layers it puts it through.
 
     Attributes:
+        operation: its name; with the source it tells whose weights these are.
         layers: None for an identity.
         rectify: the layers expect a rectified state.
     """
 
     def __init__(
-        self, source: str, layers: nn.Module | None, rectify: bool, drop_rate: float
+        self,
+        source: str,
+        operation: str,
+        layers: nn.Module | None,
+        rectify: bool,
+        drop_rate: float,
     ) -> None:
         super().__init__()
         self.source = source
+        self.operation = operation
         self.layers = layers
         self.rectify = rectify
         drops = drop_rate > 0 and layers is not None

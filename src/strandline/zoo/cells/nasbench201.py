@@ -55,7 +55,7 @@ class _Cell(nn.Module):
             operation = str(candidate[name])
             if operation != "none":
                 layers, rectify = _operation(operation, channels)
-                self.steps[name] = Step(str(source), layers, rectify, drop_rate)
+                self.steps[name] = Step(str(source), operation, layers, rectify, drop_rate)
 
     def forward(self, state: Tensor) -> Tensor:
         states = States({"0": state})

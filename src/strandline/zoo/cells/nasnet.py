@@ -84,9 +84,8 @@ class _Cell(nn.Module):
                 stride = 2 if place.reduction and source in INPUTS else 1
                 channels = shapes[source].channels
                 layers, rectify = _operation(operation, channels, filters, stride)
-                self.steps.append(
-                    Step(source, layers, rectify, rate if operation != "identity" else 0)
-                )
+                drops = operation != "identity"
+                self.steps.append(Step(source, operation, layers, rectify, rate if drops else 0))
             self.concatenates.append(candidate[f"{name}_{block}_combine"] == "concat")
             shapes[STATES[2 + block]] = Shape(filters * (1 + self.concatenates[-1]), size)
         self.outputs = outputs(candidate, name)

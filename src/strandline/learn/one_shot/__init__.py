@@ -1,0 +1,1 @@
+"""Searches whose networks share their weights: trained once, scored many times."""

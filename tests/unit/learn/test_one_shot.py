@@ -1,0 +1,242 @@
+"""Searches whose networks share weights: the bank, the sharing, the children."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from strandline.cells.family import Plan
+from strandline.cells.registry import FAMILIES, family
+from strandline.learn.one_shot.children import draw_children
+from strandline.learn.one_shot.sharing import Sharing
+from strandline.learn.one_shot.trials import ChildFactory, SharingFactory
+from strandline.learn.transfer_data import TransferData
+from strandline.ports import Assignment
+from strandline.search.cell_space import cell_space
+from strandline.search.enas import EnasSearch
+from strandline.search.space import Candidate
+from strandline.spec.errors import CorruptArtifactError, InvalidSpecError
+from strandline.spec.records import Scalar, Task
+from strandline.spec.search_space import Space
+from strandline.testing.coloured_images import LABELS, coloured_data
+from strandline.zoo.cells.registry import build_network
+from strandline.zoo.cells.weight_bank import WeightBank
+
+PLAN = Plan(image_size=16, labels=3, filters=4, cells=1)
+SETTINGS: Mapping[str, Scalar] = {"epochs": 3, "rewards": 4}
+
+
+def make_space(name: str = "nasbench201", **fields: Any) -> Space:
+    return Space.model_validate(
+        {
+            "preset": "cells",
+            "family": name,
+            "network": {"imageSize": 16, "filters": 4, "cells": 1},
+            "schedule": {"batchSize": 8, "learningRate": 0.05},
+            **fields,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> TransferData:
+    return coloured_data(tmp_path_factory.mktemp("home"))
+
+
+def cell(name: str, seed: int) -> Candidate:
+    return family(name).sample(np.random.default_rng(seed))
+
+
+def make_child(name: str, seed: int) -> Any:
+    torch.manual_seed(seed)
+    return build_network(name, cell(name, seed), PLAN).to(memory_format=torch.channels_last)
+
+
+def weights(network: Any) -> dict[str, Any]:
+    return {name: each.clone() for name, each in network.state_dict().items()}
+
+
+# ---------------------------------------------------------------- the bank
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_first_child_lends_its_own_weights(name: str) -> None:
+    bank, child = WeightBank(), make_child(name, 0)
+    before = weights(child)
+    bank.lend(child)
+    assert len(bank) == len(before)
+    for tensor, own in zip(child.state_dict().values(), before.values(), strict=True):
+        assert torch.equal(tensor, own)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_same_cell_again_has_the_weights_that_were_learned(name: str) -> None:
+    bank = WeightBank()
+    first, images = make_child(name, 0), torch.randn(4, 3, 16, 16)
+    optimizer = torch.optim.SGD(first.parameters(), lr=0.1, momentum=0.9, nesterov=True)
+    bank.lend(first, optimizer)
+    first.train()
+    first(images).square().mean().backward()
+    optimizer.step()
+    torch.manual_seed(5)
+    again = build_network(name, cell(name, 0), PLAN)
+    bank.lend(again)
+    first.eval(), again.eval()
+    with torch.no_grad():
+        assert torch.allclose(first(images), again(images), atol=1e-6)
+
+
+def test_children_share_what_they_have_in_common_and_nothing_else() -> None:
+    bank = WeightBank()
+    base = {**cell("nasbench201", 0), "op_0_1": "nor_conv_3x3", "op_0_2": "nor_conv_1x1"}
+    other = {**base, "op_0_2": "nor_conv_3x3"}
+    one, two = (build_network("nasbench201", each, PLAN) for each in (base, other))
+    bank.lend(one)
+    bank.lend(two)
+    mine, theirs = one.state_dict(), two.state_dict()
+    common = {name for name in mine if "op_0_2" not in name}
+    assert all(mine[name].data_ptr() == theirs[name].data_ptr() for name in common)
+    apart = mine.keys() & theirs.keys() - common
+    assert apart
+    assert all(mine[name].data_ptr() != theirs[name].data_ptr() for name in apart)
+
+
+def test_operations_of_one_shape_at_one_place_are_told_apart() -> None:
+    bank = WeightBank()
+    base = cell("nasnet", 0)
+    place = {"normal_0_first": "current", "normal_0_first_op": "conv_3x3"}
+    dilated = {**base, **place, "normal_0_first_op": "dil_conv_3x3"}
+    one, two = (build_network("nasnet", each, PLAN) for each in ({**base, **place}, dilated))
+    bank.lend(one)
+    bank.lend(two)
+    mine, theirs = one.state_dict(), two.state_dict()
+    name = "cells.0.steps.0.layers.0.weight"
+    assert mine[name].shape == theirs[name].shape
+    assert mine[name].data_ptr() != theirs[name].data_ptr()
+
+
+def test_a_bank_that_was_exported_and_taken_up_is_the_same() -> None:
+    bank, copy = WeightBank(), WeightBank()
+    child = make_child("nasnet", 1)
+    optimizer = torch.optim.SGD(child.parameters(), lr=0.1, momentum=0.9)
+    bank.lend(child, optimizer)
+    exported = bank.export()
+    copy.take_up(exported, torch.device("cpu"))
+    assert copy.export().keys() == exported.keys()
+    assert all(torch.equal(each, exported[name]) for name, each in copy.export().items())
+    with pytest.raises(CorruptArtifactError, match="no entry of shared weights"):
+        copy.take_up({"something": torch.zeros(1)}, torch.device("cpu"))
+
+
+# ---------------------------------------------------------------- the sharing
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_can_share_weights(name: str, data: TransferData) -> None:
+    sharing = Sharing(data, make_space(name), {"epochs": 1, "rewards": 2}, threads=1)
+    sharing.run_epoch()
+    assert np.isfinite([sharing.loss, sharing.reward]).all()
+    (child,) = draw_children(sharing.to_bytes(), make_space(name), 3, {"epochs": 1}, 0, 1)
+    logits = sharing.logits(sharing.child(child), np.arange(5))
+    assert logits.shape == (5, 3)
+    assert np.isfinite(logits).all()
+
+
+def test_children_with_trained_weights_tell_colours_without_training_of_their_own(
+    data: TransferData,
+) -> None:
+    space = make_space(network={"imageSize": 16, "filters": 8, "cells": 1})
+    settings: dict[str, Scalar] = {"epochs": 30, "rewards": 3}
+    factory = SharingFactory(data, space, settings, threads=1)
+    sharing = factory.make()
+    while sharing.epochs_done < sharing.epochs:
+        sharing.run_epoch()
+    shared = sharing.to_bytes()
+    children = draw_children(shared, space, 3, settings, 0, 8)
+    trials = ChildFactory(factory, shared, ("multiply_adds",))()
+    scores = []
+    for number, child in enumerate(children):
+        trials.reset(Assignment(number, child, 0, None))
+        report = trials.step()
+        assert report.done
+        scores.append(report.metrics["val/precision_at_1"])
+    assert max(scores) > 0.8, scores
+    assert trials.step().metrics["multiply_adds"] > 0
+
+
+def test_a_sharing_that_was_killed_goes_on_to_the_very_same_weights(data: TransferData) -> None:
+    factory = SharingFactory(data, make_space("nasnet"), SETTINGS, threads=1)
+    calm = factory()
+    calm.reset(Assignment(0, {}, 0, None))
+    expected = [calm.step() for _ in range(3)]
+    assert [report.done for report in expected] == [False, False, True]
+    hit = factory()
+    hit.reset(Assignment(0, {}, 0, None))
+    first = hit.step()
+    hit = factory()
+    hit.reset(Assignment(0, {}, 1, first.checkpoint))
+    hit.step()
+    last = hit.step()
+    assert last.metrics == expected[-1].metrics
+    one, two = (factory.make(each.checkpoint) for each in (last, expected[-1]))
+    own, other = one._bank.export(), two._bank.export()
+    assert own.keys() == other.keys()
+    assert all(torch.equal(own[name], other[name]) for name in own)
+    drawn = [
+        draw_children(e.checkpoint or b"", make_space("nasnet"), 3, SETTINGS, 0, 5)
+        for e in (last, expected[-1])
+    ]
+    assert drawn[0] == drawn[1]
+
+
+def test_no_other_epoch_begins_when_the_time_is_up(data: TransferData) -> None:
+    trial = SharingFactory(data, make_space(), {"epochs": 50}, seconds=1e-9, threads=1)()
+    trial.reset(Assignment(0, {}, 0, None))
+    assert trial.step().done
+
+
+def test_the_controller_learns_which_operation_is_rewarded() -> None:
+    from strandline.search.algorithm import Observation
+
+    space = cell_space("nasbench201", PLAN, ())
+    policy = EnasSearch(space, 0, repeats=True)
+    for number in range(300):
+        candidate = policy.suggest(number, ())
+        assert candidate is not None
+        convolutions = sum(value == "nor_conv_3x3" for value in candidate.values())
+        policy.observe(Observation(number, candidate, convolutions / 6))
+    rng = np.random.default_rng(0)
+    late = [policy.controller.sample(rng) for _ in range(50)]
+    share = np.mean([value == "nor_conv_3x3" for each in late for value in each.values()])
+    assert share > 0.6
+
+
+def test_several_labels_an_image_are_shared_over_as_well(data: TransferData) -> None:
+    several = replace(
+        data,
+        task=Task.MULTILABEL,
+        targets=np.eye(3, dtype=np.float32)[data.targets],
+    )
+    sharing = Sharing(several, make_space(), {"epochs": 1, "rewards": 2}, threads=1)
+    sharing.run_epoch()
+    assert sharing.reward < 0
+
+
+def test_what_is_no_checkpoint_and_what_cannot_share_is_refused(data: TransferData) -> None:
+    sharing = Sharing(data, make_space(), SETTINGS, threads=1)
+    with pytest.raises(CorruptArtifactError):
+        sharing.load_bytes(b"nothing")
+    with pytest.raises(CorruptArtifactError):
+        draw_children(b"nothing", make_space(), len(LABELS), SETTINGS, 0, 1)
+    searched = make_space(
+        parameters=[{"name": "learningRate", "type": "float", "min": 0.01, "max": 0.1}]
+    )
+    with pytest.raises(InvalidSpecError, match="take learningRate out"):
+        Sharing(data, searched, SETTINGS, threads=1)
+    with pytest.raises(InvalidSpecError, match="no setting 'depth'"):
+        Sharing(data, make_space(), {"depth": 3}, threads=1)
