@@ -29,6 +29,7 @@ _VERBS = (
     "predict",
     "resume_search",
     "resume_training",
+    "search_progress",
     "train",
 )
 __all__ = ["__version__", *_VERBS]
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
         predict as predict,
         resume_search as resume_search,
         resume_training as resume_training,
+        search_progress as search_progress,
         train as train,
     )
 

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from strandline.jobs.search import SearchProgress
     from strandline.jobs.train import TrainPlace
     from strandline.jobs.training import TrainingProgress
+    from strandline.spec.progress import ProgressReport
 
 Advance = Callable[[int, int], None]
 StopRequested = Callable[[], bool]
@@ -236,6 +237,31 @@ def found_cell(
 
     place = platform or compose.local()
     return cell_of_search(place.catalog, search, trial)
+
+
+def search_progress(
+    search: str, *, report: str | Path | None = None, platform: Platform | None = None
+) -> ProgressReport:
+    """Return how a search stands: its best value and where that will get to, what each choice
+    decided, the trials that no other one betters, and why trials died.
+
+    Args:
+        report: where to write it as a page with plots.
+
+    Raises:
+        NotFoundError: there is no such search.
+    """
+    from strandline.jobs.progress import search_progress as gather
+
+    place = platform or compose.local()
+    found = gather(place.catalog, place.store, search)
+    if report is not None:
+        from strandline.learn.progress_report import render_progress
+
+        target = Path(report)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(render_progress(found), encoding="utf-8")
+    return found
 
 
 def evaluate(

@@ -10,7 +10,15 @@ import sys
 import click
 
 from strandline import __version__
-from strandline.cli import data, katib, learning, networks, predicting, resources
+from strandline.cli import (
+    data,
+    katib,
+    learning,
+    networks,
+    predicting,
+    resources,
+    search_progress,
+)
 from strandline.cli.output import note
 from strandline.spec.errors import StrandlineError, outcome_of
 
@@ -58,6 +66,6 @@ def completion(shell: str) -> None:
     click.echo(cls(main, {}, "strandline", "_STRANDLINE_COMPLETE").source())
 
 
-for _module in (data, learning, networks, predicting, resources, katib):
+for _module in (data, learning, networks, search_progress, predicting, resources, katib):
     for _command in _module.COMMANDS:
         main.add_command(_command)

@@ -7,7 +7,7 @@ paper; lines also differ by dash, so that no meaning hangs on colour alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -18,7 +18,6 @@ WIDTH, HEIGHT = 360, 270
 LEFT, RIGHT, TOP, BOTTOM = 48, 22, 12, 44
 _LARGEST_DOT = 6.0
 _TICKS = 5
-_STEPS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.25)
 _MATRIX_SIDE = 720
 _LABEL_ROOM = 130
 _LONGEST_LABEL = 18
@@ -48,12 +47,23 @@ class Dot:
 
 
 @dataclass(frozen=True, slots=True)
+class Band:
+    """The area between two lines over the same places."""
+
+    x: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    css: str
+
+
+@dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart with both axes in shares, shown as percent.
+    """A chart whose axes are in shares, shown as percent, unless it says how to tell a tick.
 
     Attributes:
         title: what is seen, for those who do not see it.
-        y_top: upper end of the y axis.
+        x_top, y_top: upper ends of the axes; x_bottom, y_bottom: lower ones.
+        x_tick, y_tick: tell the number at a tick.
         guides: straight lines to compare with.
     """
 
@@ -65,6 +75,11 @@ class Chart:
     guides: Sequence[Line] = ()
     x_top: float = 1.0
     y_top: float = 1.0
+    x_bottom: float = 0.0
+    y_bottom: float = 0.0
+    x_tick: Callable[[float], str] | None = None
+    y_tick: Callable[[float], str] | None = None
+    bands: Sequence[Band] = ()
 
 
 def draw(chart: Chart) -> Markup:
@@ -77,6 +92,7 @@ def draw(chart: Chart) -> Markup:
             WIDTH, HEIGHT, chart.title, LEFT, TOP, WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
         ),
         _axes(chart),
+        *(_band(chart, band) for band in chart.bands),
         *(_line(chart, line) for line in [*chart.guides, *chart.lines]),
         *(_dot(chart, dot) for dot in chart.dots),
         Markup("</svg>"),
@@ -85,27 +101,29 @@ def draw(chart: Chart) -> Markup:
 
 
 def _place(chart: Chart, x: float, y: float) -> tuple[float, float]:
-    across = LEFT + (WIDTH - LEFT - RIGHT) * min(max(x / chart.x_top, 0.0), 1.0)
-    down = TOP + (HEIGHT - TOP - BOTTOM) * (1 - min(max(y / chart.y_top, 0.0), 1.0))
+    width, height = chart.x_top - chart.x_bottom, chart.y_top - chart.y_bottom
+    across = LEFT + (WIDTH - LEFT - RIGHT) * min(max((x - chart.x_bottom) / width, 0.0), 1.0)
+    down = TOP + (HEIGHT - TOP - BOTTOM) * (1 - min(max((y - chart.y_bottom) / height, 0.0), 1.0))
     return round(across, 1), round(down, 1)
 
 
 def _axes(chart: Chart) -> Markup:
     floor = HEIGHT - BOTTOM
     parts = []
-    for value in ticks(chart.y_top):
+    x_tick, y_tick = chart.x_tick or percent_tick, chart.y_tick or percent_tick
+    for value in ticks(chart.y_top, chart.y_bottom):
         _, y = _place(chart, 0, value)
         parts.append(
             Markup(
                 '<line class="grid" x1="{}" x2="{}" y1="{}" y2="{}"/>'
                 '<text x="{}" y="{}" text-anchor="end">{}</text>'
-            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, percent_tick(value))
+            ).format(LEFT, WIDTH - RIGHT, y, y, LEFT - 6, y + 4, y_tick(value))
         )
-    for value in ticks(chart.x_top):
+    for value in ticks(chart.x_top, chart.x_bottom):
         x, _ = _place(chart, value, 0)
         parts.append(
             Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-                x, floor + 16, percent_tick(value)
+                x, floor + 16, x_tick(value)
             )
         )
     middle = LEFT + (WIDTH - LEFT - RIGHT) / 2
@@ -125,6 +143,13 @@ def _line(chart: Chart, line: Line) -> Markup:
     return Markup('<polyline class="{}" {} points="{}"/>').format(line.css, _id(line.id), points)
 
 
+def _band(chart: Chart, band: Band) -> Markup:
+    upper = [_place(chart, x, y) for x, y in zip(band.x, band.high, strict=True)]
+    lower = [_place(chart, x, y) for x, y in zip(band.x, band.low, strict=True)]
+    points = " ".join(f"{x:g},{y:g}" for x, y in [*upper, *reversed(lower)])
+    return Markup('<polygon class="{}" points="{}"/>').format(band.css, points)
+
+
 def _dot(chart: Chart, dot: Dot) -> Markup:
     x, y = _place(chart, dot.x, dot.y)
     return Markup('<circle class="{}" {} cx="{}" cy="{}" r="{}"><title>{}</title></circle>').format(
@@ -136,10 +161,13 @@ def _id(name: str) -> Markup:
     return Markup('id="{}"').format(name) if name else Markup("")
 
 
-def ticks(top: float) -> list[float]:
-    """Return at most six round values from 0 to `top`."""
-    step = next((each for each in _STEPS if top / each <= _TICKS), 0.25)
-    return [round(index * step, 6) for index in range(int(top / step + 1e-9) + 1)]
+def ticks(top: float, bottom: float = 0.0) -> list[float]:
+    """Return at most six round values from `bottom` to `top`."""
+    least = (top - bottom) / _TICKS
+    size = 10.0 ** math.floor(math.log10(least))
+    step = next(each * size for each in (1, 2, 2.5, 5, 10) if each * size >= least * (1 - 1e-9))
+    first, last = math.ceil(bottom / step - 1e-9), math.floor(top / step + 1e-9)
+    return [float(f"{index * step:.10g}") for index in range(first, last + 1)]
 
 
 def percent_tick(value: float) -> str:

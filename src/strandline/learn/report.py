@@ -65,24 +65,18 @@ def render_report(
         facts: where the model comes from, shown in order (dataset digest, search, …).
         picture_bytes: most bytes of pictures, shared fairly among labels.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("strandline.learn", "templates"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        finalize=_visible,
-    )
-    environment.filters.update(percent=wording.percent, range=_range, shorten=plots.shorten)
-    style, script = (_source(environment, name) for name in ("report.css", "report.js"))
+    environment = page_environment()
+    environment.filters.update(range=_range)
+    style, script = (source_of(environment, name) for name in ("report.css", "report.js"))
     return environment.get_template("report.html.j2").render(
         title=f"Evaluation of {model}" if model else "Evaluation",
         dataset=dataset,
         card=scorecard,
         multilabel=scorecard.task is Task.MULTILABEL,
         style=style,
-        style_hash=_policy_hash(style),
+        style_hash=policy_hash(style),
         script=script,
-        script_hash=_policy_hash(script),
+        script_hash=policy_hash(script),
         facts=_facts(scorecard, facts or {}),
         shots=list(show_examples(scorecard, thumbnails, picture_bytes)),
         open_groups=_OPEN_GROUPS,
@@ -90,6 +84,19 @@ def render_report(
         **draw_charts(scorecard),
         **_tables(scorecard),
     )
+
+
+def page_environment() -> jinja2.Environment:
+    """Return what renders a page of ours: whatever comes from outside is shown as text."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("strandline.learn", "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        finalize=_visible,
+    )
+    environment.filters.update(percent=wording.percent, shorten=plots.shorten)
+    return environment
 
 
 def _visible(value: object) -> object:
@@ -101,13 +108,14 @@ def _visible(value: object) -> object:
     return Markup(shown) if isinstance(value, Markup) else shown  # noqa: S704
 
 
-def _source(environment: jinja2.Environment, name: str) -> Markup:
+def source_of(environment: jinja2.Environment, name: str) -> Markup:
+    """Return a style sheet or script of ours, to stand in a page as it is."""
     assert environment.loader is not None
     # Our own package data, not text from outside: it goes in unescaped.
     return Markup(environment.loader.get_source(environment, name)[0])  # noqa: S704
 
 
-def _policy_hash(text: str) -> str:
+def policy_hash(text: str) -> str:
     """Return the hash by which a content security policy allows one inline element."""
     return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 

@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from strandline.search.encoding import Floats
 
+_AT_ONCE = 1_000
+
 
 def dominates(values: Floats, excess: Floats) -> NDArray[np.bool_]:
     """Return [n, n], whether the row's point is better than the column's.
@@ -65,8 +67,16 @@ def best_first(values: Floats, excess: Floats) -> NDArray[np.int64]:
 
 
 def pareto_front(values: Sequence[Sequence[float]], excess: Sequence[float]) -> list[int]:
-    """Return the places of the points that no other one dominates, in their order."""
+    """Return the places of the points that no other one dominates, in their order.
+
+    Some at a time, against the front of those before: memory grows with the front, not with
+    the square of all points. What a dropped point dominates, the one that dropped it does.
+    """
     if not values:
         return []
-    ranks = rank_fronts(np.asarray(values, np.float64), np.asarray(excess, np.float64))
-    return [int(place) for place in np.flatnonzero(ranks == 0)]
+    points, beyond = np.asarray(values, np.float64), np.asarray(excess, np.float64)
+    front = np.array([], np.int64)
+    for start in range(0, len(points), _AT_ONCE):
+        places = np.concatenate([front, np.arange(start, min(start + _AT_ONCE, len(points)))])
+        front = places[~dominates(points[places], beyond[places]).any(0)]
+    return [int(place) for place in front]

@@ -44,6 +44,13 @@ def test_the_front_is_what_nothing_dominates(found: list[tuple[int, int, float]]
     assert front == expected
 
 
+def test_the_front_of_many_points_is_the_front_of_all_at_once() -> None:
+    rng = np.random.default_rng(0)
+    values, excess = rng.normal(size=(2_500, 2)), rng.choice([0.0, 0.0, 1.0], 2_500)
+    expected = np.flatnonzero(rank_fronts(values, excess) == 0)
+    assert pareto_front(list(values), list(excess)) == list(expected)
+
+
 @given(points)
 def test_each_front_is_the_front_of_what_is_left(found: list[tuple[int, int, float]]) -> None:
     values = np.array([each[:2] for each in found], float)
