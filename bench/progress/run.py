@@ -66,8 +66,11 @@ def main() -> None:
     if options.fit:
         _print_quantiles(list(found.values()))
         return
-    print("| problem | algorithm | forecasts | inside, x2 | inside, x4 | below | above |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print(
+        "| problem | algorithm | forecasts | inside, x2 | inside, x4 | below | above "
+        "| over the middle | off |"
+    )
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
     halves = {"fitted": True, "held out": False}
     for half, fitted in halves.items():
         chosen = [name for name in names if _is_fitted(name) == fitted]
@@ -106,6 +109,8 @@ def _print_quantiles(searches: Sequence[Sequence[float]]) -> None:
 def _row(name: str, algorithm: str, searches: Sequence[Sequence[float]]) -> str:
     inside: dict[int, list[bool]] = {2: [], 4: []}
     below = above = 0
+    over: list[float] = []
+    off: list[float] = []
     for values in searches:
         best = best_so_far(values)
         for seen in SEEN:
@@ -118,9 +123,13 @@ def _row(name: str, algorithm: str, searches: Sequence[Sequence[float]]) -> str:
                 inside[times].append(told.low - slack <= came <= told.high + slack)
                 below += came < told.low - slack
                 above += came > told.high + slack
+                over.append(float(came > told.middle + slack))
+                spread = float(best[seen - 1] - np.mean(values[:seen]))
+                off.append(abs(came - told.middle) / spread)
     count = sum(map(len, inside.values()))
     shares = [f"{np.mean(each):.0%}" if each else "–" for each in inside.values()]
-    return f"| {name} | {algorithm} | {count} | {' | '.join(shares)} | {below} | {above} |"
+    shares += [str(below), str(above), f"{np.mean(over):.0%}", f"{np.median(off):.1%}"]
+    return f"| {name} | {algorithm} | {count} | {' | '.join(shares)} |"
 
 
 def _search(job: Job) -> list[float]:

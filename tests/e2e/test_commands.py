@@ -15,6 +15,9 @@ import onnxruntime
 import pytest
 from PIL import Image
 
+from strandline.spec.progress import ProgressReport
+from strandline.spec.records import TrialState
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
 
@@ -63,6 +66,24 @@ def test_evaluate_prints_its_contract_with_intervals(trained_home: Path, tmp_pat
     assert sum(map(sum, found["confusion"])) == found["items"]
     assert found["metrics"]["precision_at_1"]["value"] > 0.9
     assert "<html" in page.read_text()
+
+
+def test_search_progress_is_told_as_text_json_and_page(trained_home: Path, tmp_path: Path) -> None:
+    (name,) = [each["name"] for each in as_json(trained_home, "searches", "list")]
+    told = strandline(trained_home, "search", "progress", name)
+    assert told.returncode == 0, told.stderr
+    assert "best val/log_loss" in told.stdout
+    assert "no forecast: 2 trials have a value" in told.stdout
+    page = tmp_path / "progress.html"
+    written = strandline(trained_home, "search", "progress", name, "--report", str(page))
+    assert written.returncode == 0, written.stderr
+    assert f"<title>Search {name}</title>" in page.read_text()
+    again = strandline(trained_home, "search", "progress", name, "--report", str(page))
+    assert again.returncode == 5
+    assert "--force" in again.stderr
+    found = ProgressReport.model_validate(as_json(trained_home, "search", "progress", name))
+    assert found.counts[TrialState.COMPLETED] == 2
+    assert strandline(trained_home, "search", "progress", "nobody").returncode == 4
 
 
 def test_lists_name_what_was_made(trained_home: Path) -> None:
