@@ -19,8 +19,10 @@ class EnasSearch(ReinforceSearch):
     Args:
         epochs: times that the shared weights see each of their training images.
         rewards: children that the controller is rewarded for after each of these epochs.
-        entropy: weight of the policy's entropy beside an advantage of one spread, so that it
-            does not settle while the weights tell little.
+        uniform: share of the batches that weights learn as a child drawn uniformly (Guo et
+            al. 2019, arXiv 1904.00420): a policy that settles early is otherwise right in the
+            end, for nobody else's weights have learned anything.
+        entropy: weight of the policy's entropy beside an advantage of one spread.
         learning_rate: of Adam, for the controller.
         width, layers: of the controller's LSTM.
         decay: of the baseline.
@@ -33,18 +35,21 @@ class EnasSearch(ReinforceSearch):
         seed: int,
         epochs: int = 20,
         rewards: int = 30,
-        entropy: float = 0.01,
-        learning_rate: float = 0.01,
+        uniform: float = 0.5,
+        entropy: float = 0.1,
+        learning_rate: float = 0.003,
         width: int = 35,
         layers: int = 2,
         decay: float = 0.9,
         repeats: bool = False,
     ) -> None:
-        if epochs < 1 or rewards < 0 or entropy < 0:
-            raise ValueError("epochs must be at least 1, rewards and entropy not below 0")
+        if epochs < 1 or rewards < 0 or entropy < 0 or not 0 <= uniform <= 1:
+            raise ValueError(
+                "epochs must be at least 1, rewards and entropy not below 0, uniform in [0, 1]"
+            )
         super().__init__(space, seed, learning_rate, width, layers, decay, repeats)
         self._entropy = entropy
-        self.epochs, self.rewards = epochs, rewards
+        self.epochs, self.rewards, self.uniform = epochs, rewards, uniform
 
     @property
     def controller(self) -> Controller:

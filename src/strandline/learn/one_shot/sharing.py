@@ -179,10 +179,11 @@ class Sharing:
         schedule = self._schedule
         steps = batches_in_epoch(len(self._learned), schedule)
         rng = np.random.default_rng([self._data.seed, epoch])
+        children = np.random.default_rng([self._data.seed, epoch, 2])
         total = torch.zeros((), device=self._device)
         for step, batch in enumerate(draw_batches(self._pixels, self._learned, schedule, rng)):
             done = epoch + step / steps
-            network = self._build(self._draw())
+            network = self._build(self._choose(children))
             optimizer = make_optimizer(network, schedule)
             self._bank.lend(network, optimizer)
             network.train()
@@ -221,6 +222,10 @@ class Sharing:
         targets = self._targets[torch.from_numpy(rows).to(self._device)]
         logits = network(normalise(pixels, self._device))
         return distance(logits, targets, self._data.task, self._schedule)
+
+    def _choose(self, rng: np.random.Generator) -> Candidate:
+        """Return the child that learns from a batch: the policy's, or any."""
+        return self._cells.sample(rng) if rng.random() < self.policy.uniform else self._draw()
 
     def _draw(self) -> Candidate:
         self._drawn += 1
