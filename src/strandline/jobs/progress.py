@@ -146,7 +146,7 @@ def _forecasts(
     values = [worth.value for worth in completed if worth.excess == 0]
     if len(values) < FEWEST:
         within = " within the limits" if len(values) < len(completed) else ""
-        told_of = f"{len(values)} completed trials have a value{within}"
+        told_of = f"{len(values)} trials have a value{within}"
         return None, None, f"{told_of}; it takes {FEWEST} to judge by"
     whole = len(values) / max(spent, 1e-9)
     told = [forecast(values, math.ceil(times * whole)) for times in (1, 2)]

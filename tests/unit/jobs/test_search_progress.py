@@ -42,7 +42,7 @@ def died(number: int, kind: FailureKind, message: str) -> Trial:
 def test_a_search_without_trials_says_so() -> None:
     found = report([])
     assert (found.best, found.curve, found.front, found.importances) == (None, (), (), ())
-    assert found.no_forecast.startswith("0 completed trials")
+    assert found.no_forecast.startswith("0 trials have a value;")
     assert sum(found.counts.values()) == 0
 
 
