@@ -6,7 +6,7 @@ Searches by random, tpe and predictor-evolution on functions and on NAS-Bench-20
 development data is there) are looked at after 20, 40 and 80 trials: lies the best value after
 twice and four times as many inside the 80% interval? `--fit` prints the quantiles of the
 gains over the problems of one half; they are the constants of `strandline.search.forecast`.
-The other half, and NAS-Bench-201, were not looked at for them.
+README.md says which of them was changed later.
 """
 
 from __future__ import annotations
