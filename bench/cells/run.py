@@ -1,6 +1,6 @@
 """Architecture search from end to end, as a user does it: is what it finds worth the search?
 
-Run: python bench/cells/run.py [--trials 32] (about an hour and a half on two cores; --home keeps it).
+Run: python bench/cells/run.py [--trials 32] (an hour and a half on two cores; --home keeps it).
 
 A Search with the preset `cells` looks at CIFAR-10 images on a small proxy and re-ranks its
 best cells. The cell it chose and ten drawn at random are then trained alike, each as a
