@@ -33,6 +33,7 @@ from strandline.search.ledger import ENDED
 from strandline.search.registry import make_algorithm
 from strandline.search.scheduler import Population
 from strandline.spec.records import Scalar
+from strandline.spec.v1alpha1 import ONE_SHOT
 from strandline.testing.algorithm_contract import MIXED, score
 from strandline.testing.fake_clock import FakeClock
 from strandline.testing.inline_runner import InlineRunner
@@ -43,6 +44,10 @@ TRIALS, FIRST_BUDGET, SUSPENDED_AT = 200, 120, 60
 KILLS, RAY_KILLS = 8, 3
 SETTINGS: Mapping[str, Mapping[str, Scalar]] = {"grid": {"points": 12}}
 """Where the defaults end before so many trials."""
+SPECS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(
+    ONE_SHOT, {"space": {"preset": "cells", "family": "nasbench201"}, "rerank": {}}
+)
+"""What else a spec says of an algorithm; the space that is searched is the same."""
 CALLS_BETWEEN_OUTAGES, OUTAGE_SECONDS = 97, 0.02
 MARK = "STRANDLINE_TEST_MARK"
 _LANES = ("ray::Lane", "ray::ResourceTrainable")
@@ -129,6 +134,7 @@ class Place:
                 },
                 earlyStopping={"name": "asha"},
                 budget={"trials": trials},
+                **SPECS.get(self._algorithm, {}),
             ),
             MIXED,
             (),
