@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from strandline.learn.features import Rows
 from strandline.learn.scratch.pixels import Pixels
@@ -92,31 +93,52 @@ def _make_batches(
 
 
 def change(images: Pixels, schedule: Schedule, rng: np.random.Generator) -> Pixels:
-    """Return changed copies of uint8 [b, S, S, 3], each in its own way."""
+    """Return changed copies of uint8 [b, S, S, 3], each in its own way.
+
+    All images at once: a loop over them would keep the interpreter from the network, which
+    needs it between any two operations.
+    """
     count, side = images.shape[:2]
     reach, hole = round(schedule.crop * side), round(schedule.cutout * side)
-    shifts: list[list[int]] = rng.integers(-reach, reach + 1, (count, 2)).tolist()
+    shifts = rng.integers(-reach, reach + 1, (count, 2))
     turns = rng.integers(0, _TURNS[schedule.flips], (count, 1)).ravel()
     corners: list[list[int]] = (rng.integers(0, side, (count, 2)) - hole // 2).tolist()
-    changed = np.full_like(images, GREY)
-    for number, (down, right) in enumerate(shifts):
-        target, source = changed[number], _turned(images[number], int(turns[number]))
-        target[max(down, 0) : side + min(down, 0), max(right, 0) : side + min(right, 0)] = source[
-            max(-down, 0) : side - max(down, 0), max(-right, 0) : side - max(right, 0)
-        ]
-        if hole:
-            top, start = corners[number]
+    changed = _shifted(_turned(images, turns), shifts, reach)
+    if hole:
+        for target, (top, start) in zip(changed, corners, strict=True):
             target[max(top, 0) : top + hole, max(start, 0) : start + hole] = GREY
     return changed
+
+
+def _shifted(images: Pixels, shifts: NDArray[np.int64], reach: int) -> Pixels:
+    """Return copies shifted down and right by int [b, 2], each at most `reach`; grey comes in."""
+    count, side = images.shape[:2]
+    width = side + 2 * reach
+    framed = np.full((count, width, width, 3), GREY, np.uint8)
+    framed[:, reach : reach + side, reach : reach + side] = images
+    # A row of pixels is one run of bytes, which is copied as such.
+    windows = np.lib.stride_tricks.sliding_window_view(
+        framed.reshape(count, width, 3 * width), (side, 3 * side), (1, 2)
+    )
+    starts = reach - shifts
+    shifted = windows[np.arange(count), starts[:, 0], 3 * starts[:, 1]]
+    return shifted.reshape(images.shape)
 
 
 _TURNS = {Flips.NONE: 1, Flips.HORIZONTAL: 2, Flips.DIHEDRAL: 8}
 
 
-def _turned(image: Pixels, turn: int) -> Pixels:
-    """Return one of the eight ways to lay a square; the first two keep its top up."""
-    if turn & 1:
-        image = image[:, ::-1]
-    if turn & 2:
-        image = image[::-1]
-    return image.transpose(1, 0, 2) if turn & 4 else image
+def _turned(images: Pixels, turns: NDArray[np.int64]) -> Pixels:
+    """Return each image laid in one of the eight ways; the first two keep its top up."""
+    turned = images.copy()
+    for turn in range(1, 8):
+        mine = turns == turn
+        if not mine.any():
+            continue
+        some = turned[mine]
+        if turn & 1:
+            some = some[:, :, ::-1]
+        if turn & 2:
+            some = some[:, ::-1]
+        turned[mine] = some.transpose(0, 2, 1, 3) if turn & 4 else some
+    return turned

@@ -26,6 +26,7 @@ class CellNetwork(nn.Module):
     def __init__(self, plan: Plan) -> None:
         super().__init__()
         self.plan = plan
+        self._drops: list[DropPath] | None = None
 
     def set_progress(self, fraction: float) -> None:
         """Say how much of the training is over, 0 to 1: ScheduledDropPath follows it.
@@ -34,9 +35,10 @@ class CellNetwork(nn.Module):
         """
         if not 0 <= fraction <= 1:
             raise InvalidSpecError(f"progress is {fraction}: it must lie in [0, 1]")
-        for module in self.modules():
-            if isinstance(module, DropPath):
-                module.set_progress(fraction)
+        if self._drops is None:  # once: this is said before every batch
+            self._drops = [module for module in self.modules() if isinstance(module, DropPath)]
+        for drop in self._drops:
+            drop.set_progress(fraction)
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the last state [n, c, h, w], and the one that the auxiliary head reads."""
