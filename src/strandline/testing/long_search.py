@@ -44,9 +44,9 @@ TRIALS, FIRST_BUDGET, SUSPENDED_AT = 200, 120, 60
 KILLS, RAY_KILLS = 8, 3
 SETTINGS: Mapping[str, Mapping[str, Scalar]] = {"grid": {"points": 12}}
 """Where the defaults end before so many trials."""
-SPECS: Mapping[str, Mapping[str, Any]] = dict.fromkeys(
-    ONE_SHOT, {"space": {"preset": "cells", "family": "nasbench201"}, "rerank": {}}
-)
+SPECS: Mapping[str, Mapping[str, Any]] = {
+    name: {"space": {"preset": "cells", "family": "nasbench201"}, "rerank": {}} for name in ONE_SHOT
+}
 """What else a spec says of an algorithm; the space that is searched is the same."""
 CALLS_BETWEEN_OUTAGES, OUTAGE_SECONDS = 97, 0.02
 MARK = "STRANDLINE_TEST_MARK"
