@@ -34,6 +34,10 @@ class ConflictError(StrandlineError):
     """Somebody else changed the thing since it was read: read again, then retry."""
 
 
+class PermissionDeniedError(StrandlineError):
+    """Whoever asks may not do that: somebody has to grant the right first."""
+
+
 class UnusableDataError(StrandlineError):
     """Data from outside cannot be used: no images, too few labels, nothing decodable."""
 
@@ -100,6 +104,7 @@ OUTCOMES: dict[type[StrandlineError], Outcome] = {
     UnavailableError: Outcome(10, 503, "UNAVAILABLE", "Unavailable"),
     BudgetExhaustedError: Outcome(11, 409, "RESOURCE_EXHAUSTED", "BudgetExhausted"),
     FailedRunError: Outcome(12, 500, "INTERNAL", "FailedRun"),
+    PermissionDeniedError: Outcome(13, 403, "PERMISSION_DENIED", "Forbidden"),
     InterruptedRunError: Outcome(130, 499, "CANCELLED", "Interrupted"),
     StrandlineError: Outcome(1, 500, "UNKNOWN", "Error"),
 }
