@@ -17,7 +17,7 @@ from strandline.adapters.kube.answers import ExpiredError, error_of, status_of
 from strandline.adapters.kube.connection import load_configuration
 from strandline.adapters.kube.metrics import OperatorMetrics
 from strandline.adapters.kube.resources import Document, ObjectKey, ResourceType, key_of
-from strandline.adapters.kube.transport import CONNECT_SECONDS, JSON, Transport
+from strandline.adapters.kube.transport import JSON, Call, Transport, read_whole
 from strandline.adapters.kube.watch import Watch
 from strandline.spec.errors import UnavailableError
 
@@ -96,7 +96,7 @@ class KubeApi:
         Raises:
             NotFoundError: there is none.
         """
-        return self._transport.call("GET", rt.path(*key))
+        return self._transport.document(Call("GET", rt.path(*key)))
 
     def list_pages(
         self,
@@ -115,8 +115,8 @@ class KubeApi:
         query = {"labelSelector": selector, "fieldSelector": fields, "limit": limit or None}
         token: str | None = None
         while True:
-            path = rt.path(namespace)
-            answer = self._transport.call("GET", path, query={**query, "continue": token})
+            call = Call("GET", rt.path(namespace), query={**query, "continue": token})
+            answer = self._transport.document(call)
             metadata = answer["metadata"]
             items = answer.get("items") or []
             for item in items:  # a list leaves them out: they are the same for all
@@ -179,12 +179,10 @@ class KubeApi:
             "timeoutSeconds": max(1, int(timeout_seconds)),
         }
         what = f"watch {rt.plural}"
-        timeout = (CONNECT_SECONDS, timeout_seconds + _WATCH_GRACE_SECONDS)
-        answer = self._transport.send(
-            "GET", rt.path(namespace), query, {"Accept": JSON}, None, timeout
-        )
+        call = Call("GET", rt.path(namespace), query=query)
+        answer = self._transport.open(call, timeout_seconds + _WATCH_GRACE_SECONDS)
         if answer.status != 200:
-            raise error_of(answer.status, status_of(answer.data), what)
+            raise error_of(answer.status, status_of(read_whole(answer, call)), what)
         return Watch(answer, what)
 
     # Writing
@@ -196,7 +194,7 @@ class KubeApi:
             AlreadyExistsError: one with its name is there.
         """
         namespace = key_of(document).namespace or None
-        return self._transport.call("POST", rt.path(namespace), document, query=self._manager())
+        return self._write("POST", rt.path(namespace), document)
 
     def apply(
         self, rt: ResourceType, document: Document, *, subresource: str | None = None
@@ -211,9 +209,7 @@ class KubeApi:
         """
         body = {"apiVersion": rt.api_version, "kind": rt.kind, **document}
         path = rt.path(*key_of(document), subresource)
-        return self._transport.call(
-            "PATCH", path, body, _APPLY, {**self._manager(), "force": "true"}
-        )
+        return self._write("PATCH", path, body, _APPLY, force="true")
 
     def apply_status(self, rt: ResourceType, document: Document) -> Document:
         """Make an object's status have these fields (server-side apply)."""
@@ -225,9 +221,7 @@ class KubeApi:
         Raises:
             ConflictError: somebody else wrote it meanwhile.
         """
-        return self._transport.call(
-            "PUT", rt.path(*key_of(document)), document, query=self._manager()
-        )
+        return self._write("PUT", rt.path(*key_of(document)), document)
 
     def replace_status(self, rt: ResourceType, document: Document) -> Document:
         """Write the whole status of an object as it was read and changed.
@@ -236,7 +230,7 @@ class KubeApi:
             ConflictError: somebody else wrote the object meanwhile.
         """
         path = rt.path(*key_of(document), "status")
-        return self._transport.call("PUT", path, document, query=self._manager())
+        return self._write("PUT", path, document)
 
     def patch_merge(
         self,
@@ -248,7 +242,7 @@ class KubeApi:
     ) -> Document:
         """Merge `patch` into an object; None removes a field, a list replaces a list."""
         path = rt.path(*key, subresource)
-        return self._transport.call("PATCH", path, dict(patch), _MERGE, self._manager())
+        return self._write("PATCH", path, dict(patch), _MERGE)
 
     def patch_json(
         self,
@@ -264,7 +258,7 @@ class KubeApi:
             InvalidSpecError: one does not apply, as a `test` that does not hold.
         """
         path = rt.path(*key, subresource)
-        return self._transport.call("PATCH", path, operations, _JSON_PATCH, self._manager())
+        return self._write("PATCH", path, operations, _JSON_PATCH)
 
     def delete(
         self,
@@ -293,7 +287,7 @@ class KubeApi:
             body["preconditions"] = conditions
         if grace_seconds is not None:
             body["gracePeriodSeconds"] = grace_seconds
-        self._transport.call("DELETE", rt.path(*key), body)
+        self._transport.document(Call("DELETE", rt.path(*key), body))
 
     # Calling
 
@@ -308,7 +302,16 @@ class KubeApi:
         timeout_seconds: float | None = None,
     ) -> Document:
         """Call any path of the API, as `/version` or a review of access."""
-        return self._transport.call(method, path, body, content_type, query, timeout_seconds)
+        return self._transport.document(
+            Call(
+                method,
+                path,
+                body,
+                content_type=content_type,
+                query=query or {},
+                timeout_seconds=timeout_seconds,
+            )
+        )
 
     def read_log(
         self, key: ObjectKey, container: str | None = None, *, tail_lines: int | None = None
@@ -316,8 +319,11 @@ class KubeApi:
         """Return what a pod's container printed."""
         path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log"
         query = {"container": container, "tailLines": tail_lines}
-        data = self._transport.fetch("GET", path, None, JSON, query, None, accept="*/*")
-        return data.decode("utf-8", "replace")
+        call = Call("GET", path, query=query, accept="*/*")
+        return self._transport.data(call).decode("utf-8", "replace")
 
-    def _manager(self) -> dict[str, str]:
-        return {"fieldManager": self.field_manager}
+    def _write(
+        self, method: str, path: str, body: Any, content_type: str = JSON, **query: str
+    ) -> Document:
+        query["fieldManager"] = self.field_manager
+        return self._transport.document(Call(method, path, body, content_type, query))

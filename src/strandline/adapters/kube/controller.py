@@ -40,7 +40,9 @@ class Controller(Generic[Key]):
     ) -> None:
         metrics = metrics or OperatorMetrics()
         self.name = name
-        self.queue: WorkQueue[Key] = queue or WorkQueue(name, clock, metrics=metrics)
+        if queue is None:
+            queue = WorkQueue(name, clock, metrics=metrics)
+        self.queue = queue
         self._reconcile = reconcile
         self._clock = clock
         self._metrics = ReconcileMetrics(metrics, name)

@@ -31,7 +31,6 @@ from strandline.spec.errors import (
 
 _LOG = logging.getLogger(__name__)
 _JITTER = 0.2
-_JOIN_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +142,7 @@ class LeaseElection:
     def acquire(self, stop: Event) -> bool:
         """Wait until this process leads; False when `stop` came first. Call it once."""
         while not stop.is_set():
-            if self.try_once():
+            if self.try_once() and self.leading:  # it may have come too late to rely on
                 for thread in self._threads:
                     thread.start()
                 return True
@@ -160,9 +159,9 @@ class LeaseElection:
         except StrandlineError as error:
             _LOG.warning("lease %s: %s", self._key, error)
             taken = False
-        if taken:
-            # Counted from before the call: others cannot have seen it earlier.
-            with self._changed:
+        with self._changed:
+            if taken and not self._ended.is_set():
+                # Counted from before the call: others cannot have seen it earlier.
                 self._renewed_at = began
                 self._changed.notify_all()
         return taken
@@ -173,13 +172,13 @@ class LeaseElection:
         Nothing that only a leader may do can be under way any more.
         """
         led = self._renewed_at is not None
-        self._ended.set()
         with self._changed:
+            self._ended.set()
             self._renewed_at = None
             self._changed.notify_all()
         for thread in self._threads:
             if thread.is_alive():
-                thread.join(_JOIN_SECONDS)
+                thread.join(self._settings.renew_deadline_seconds)  # no call takes longer
         if led:
             self._give_back()
 

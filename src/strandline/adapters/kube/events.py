@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from threading import Condition, Thread
 from typing import Any
 
+from strandline.adapters.kube.answers import TerminatingNamespaceError
 from strandline.adapters.kube.api import KubeApi
 from strandline.adapters.kube.queue import TokenBucket
 from strandline.adapters.kube.resources import EVENTS, Document, ObjectKey
@@ -185,7 +186,7 @@ class EventRecorder:
             key, pending = taken
             try:
                 self._write(key, pending)
-            except NotFoundError:
+            except (NotFoundError, TerminatingNamespaceError):
                 self._dropped += 1  # its namespace is gone
             except StrandlineError as error:
                 self._dropped += 1

@@ -38,7 +38,7 @@ from strandline.spec.errors import StrandlineError
 _LOG = logging.getLogger(__name__)
 _HEALTHY_SECONDS = 5.0
 _JOIN_SECONDS = 10.0
-_RECONNECT = RetryPolicy(first_seconds=0.5, longest_seconds=30.0)
+_RECONNECT = RetryPolicy(first_seconds=0.5, longest_seconds=10.0)
 
 Route = Callable[[Document], Iterable[Any]]
 Index = Callable[[Document], Iterable[str]]
@@ -257,10 +257,11 @@ class Informer:
         if self._stop.is_set():
             watch.close()
         for event in watch:
+            version = event.document["metadata"]["resourceVersion"]
             if event.type != "BOOKMARK":
                 key, entry = self._pack(event.document)
                 self._put(key, None if event.type == "DELETED" else entry)
-            self._version = event.document["metadata"]["resourceVersion"]
+            self._version = version
 
     def _watch_seconds(self) -> float:
         """Return how long to watch: until the next resync, and not all informers as long."""

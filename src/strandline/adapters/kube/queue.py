@@ -22,6 +22,7 @@ from strandline.ports import Clock
 
 Key = TypeVar("Key", bound=Hashable)
 _MOST_DOUBLINGS = 32
+_MOST_OVERTAKEN = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,6 +200,9 @@ class WorkQueue(Generic[Key]):
         self._due[key] = due
         self._turn += 1
         heapq.heappush(self._later, (due, self._turn, key))
+        if len(self._later) > 2 * len(self._due) + _MOST_OVERTAKEN:
+            self._later = [each for each in self._later if self._due.get(each[2]) == each[0]]
+            heapq.heapify(self._later)
         self._changed.notify_all()
 
     def _promote(self) -> None:

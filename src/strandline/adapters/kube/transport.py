@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
@@ -22,6 +23,33 @@ JSON = "application/json"
 # 429 says that nothing was done, so it may be repeated whatever the verb.
 _MOST_THROTTLED = 4
 _LONGEST_THROTTLE_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request.
+
+    Attributes:
+        query: its parameters; those that are None are left out.
+        timeout_seconds: longest silence to bear; None for what is usual here.
+    """
+
+    method: str
+    path: str
+    body: Any = None
+    content_type: str = JSON
+    query: Mapping[str, Any] = field(default_factory=dict)
+    accept: str = JSON
+    timeout_seconds: float | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and parameters."""
+        given = {name: value for name, value in self.query.items() if value is not None}
+        return self.path + (f"?{urlencode(given)}" if given else "")
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
 
 
 class Transport:
@@ -48,89 +76,83 @@ class Transport:
         """Close all idle connections."""
         self._client.close()
 
-    def call(
-        self,
-        method: str,
-        path: str,
-        body: Any = None,
-        content_type: str = JSON,
-        query: Mapping[str, Any] | None = None,
-        timeout_seconds: float | None = None,
-    ) -> Document:
-        """Make a call whose answer is a document."""
-        data = self.fetch(method, path, body, content_type, query, timeout_seconds)
-        try:
-            document = json.loads(data)
-        except ValueError as error:
-            raise UnavailableError(f"{method} {path}: the answer is cut off") from error
-        return document if isinstance(document, dict) else {}
-
-    def fetch(
-        self,
-        method: str,
-        path: str,
-        body: Any,
-        content_type: str,
-        query: Mapping[str, Any] | None,
-        timeout_seconds: float | None,
-        accept: str = JSON,
-    ) -> bytes:
-        """Make a call and return the body of its answer.
-
-        While the server throttles, it is made again, unless the caller has its own time limit.
+    def document(self, call: Call) -> Document:
+        """Make a call whose answer is a document.
 
         Raises:
             StrandlineError: the refusal as `answers.error_of` reads it, or no answer.
         """
-        headers = {"Accept": accept, "Content-Type": content_type}
-        limit = timeout_seconds or self._timeout_seconds
-        timeout = (min(CONNECT_SECONDS, limit), limit)
+        try:
+            document = json.loads(self.data(call))
+        except ValueError as error:
+            raise UnavailableError(f"{call}: the answer is cut off") from error
+        return document if isinstance(document, dict) else {}
+
+    def data(self, call: Call) -> bytes:
+        """Make a call and return the body of its answer.
+
+        While the server throttles it is made again, unless the caller has a limit of its own.
+
+        Raises:
+            StrandlineError: the refusal as `answers.error_of` reads it, or no answer.
+        """
+        limit = call.timeout_seconds or self._timeout_seconds
         for turn in range(1, _MOST_THROTTLED + 1):
-            answer = self.send(method, path, query or {}, dict(headers), body, timeout)
-            data = self._read(answer, f"{method} {path}")
+            answer = self.open(call, limit)
+            data = read_whole(answer, call)
             wait = _throttle_seconds(answer)
-            if wait is None or turn == _MOST_THROTTLED or timeout_seconds is not None:
+            if wait is None or turn == _MOST_THROTTLED or call.timeout_seconds is not None:
                 break
             self._sleep(wait)
         if answer.status >= 400:
-            raise error_of(answer.status, status_of(data), f"{method} {path}")
+            raise error_of(answer.status, status_of(data), str(call))
         return data
 
-    def _read(self, answer: Any, what: str) -> bytes:
-        try:
-            return bytes(answer.data)
-        except (HTTPError, OSError) as error:
-            raise UnavailableError(f"{what}: the answer broke off: {error}") from error
-        finally:
-            answer.release_conn()
+    def open(self, call: Call, read_seconds: float) -> Any:
+        """Send a request; return the answer with its body unread, whatever its status.
 
-    def send(
-        self,
-        method: str,
-        path: str,
-        query: Mapping[str, Any],
-        headers: dict[str, str],
-        body: Any,
-        timeout: tuple[float, float],
-    ) -> Any:
-        """Send one request; return the answer with its body still unread."""
-        given = {name: value for name, value in query.items() if value is not None}
-        url = f"{self._base}{path}" + (f"?{urlencode(given)}" if given else "")
-        headers["User-Agent"] = f"{self._agent}/{__version__}"
-        token = self._configuration.get_api_key_with_prefix("BearerToken")
-        if token:
-            headers["Authorization"] = token
+        Raises:
+            UnavailableError: there was no answer.
+        """
+        timeout = (min(CONNECT_SECONDS, read_seconds), read_seconds)
         code = "<error>"
         try:
             answer = self._client.request(
-                method, url, headers, body=body, _request_timeout=timeout
+                call.method,
+                self._base + call.target,
+                self._headers(call),
+                body=call.body,
+                _request_timeout=timeout,
             ).response
             code = str(answer.status)
             return answer
         except (HTTPError, OSError, ApiException) as error:
-            raise UnavailableError(f"{method} {path}: no answer: {error}") from error
+            raise UnavailableError(f"{call}: no answer: {error}") from error
         finally:
-            self._metrics.requests.labels(code, method, self._host).inc()
+            self._metrics.requests.labels(code, call.method, self._host).inc()
+
+    def _headers(self, call: Call) -> dict[str, str]:
+        headers = {"Accept": call.accept, "User-Agent": f"{self._agent}/{__version__}"}
+        if call.body is not None:
+            headers["Content-Type"] = call.content_type
+        token = self._configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            headers["Authorization"] = token
+        return headers
+
+
+def read_whole(answer: Any, call: Call) -> bytes:
+    """Return the whole body of an answer and give its connection back.
+
+    Raises:
+        UnavailableError: it broke off.
+    """
+    try:
+        return bytes(answer.data)
+    except (HTTPError, OSError) as error:
+        raise UnavailableError(f"{call}: the answer broke off: {error}") from error
+    finally:
+        answer.release_conn()
 
 
 def _throttle_seconds(answer: Any) -> float | None:
