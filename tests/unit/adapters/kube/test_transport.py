@@ -2,13 +2,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
-import yaml
+from tests.servers.scripted_api import Scripted, kubeconfig_of, scripted_api
 
 from strandline.adapters.kube.answers import ExpiredError
 from strandline.adapters.kube.api import KubeApi
@@ -16,72 +13,13 @@ from strandline.adapters.kube.connection import load_configuration
 from strandline.adapters.kube.resources import CONFIG_MAPS, ObjectKey
 from strandline.spec.errors import InvalidSpecError, UnavailableError
 
-Reply = tuple[int, dict[str, str], bytes]
 KEY = ObjectKey("team", "a")
-
-
-class Scripted:
-    """An HTTP server that says what a real apiserver says too seldom for a test."""
-
-    def __init__(self) -> None:
-        self.replies: list[Reply] = []
-        self.asked: list[tuple[str, str, dict[str, str], bytes]] = []
-        script = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def answer(self) -> None:
-                size = int(self.headers.get("Content-Length", "0"))
-                body = self.rfile.read(size)
-                script.asked.append((self.command, self.path, dict(self.headers), body))
-                code, headers, data = script.replies.pop(0)
-                self.send_response(code)
-                for name, value in ({"Content-Length": str(len(data))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(data)
-                self.close_connection = "Content-Length" in headers
-
-            do_GET = do_POST = do_PATCH = do_DELETE = answer  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.server.server_port}"
-        self.thread = Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.05})
-        self.thread.start()
-
-    def reply(self, code: int, document: dict[str, Any], **headers: str) -> None:
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        self.replies.append((code, names, json.dumps(document).encode()))
 
 
 @pytest.fixture
 def scripted() -> Iterator[Scripted]:
-    running = Scripted()
-    yield running
-    running.server.shutdown()
-    running.server.server_close()
-    running.thread.join()
-
-
-def kubeconfig_of(folder: Path, url: str, **user: str) -> Path:
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "here",
-        "contexts": [
-            {"name": "here", "context": {"cluster": "c", "user": "u", "namespace": "team"}},
-            {"name": "there", "context": {"cluster": "c", "user": "u"}},
-        ],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {"token": "secret", **user}}],
-    }
-    path = folder / "kubeconfig"
-    path.write_text(yaml.safe_dump(document))
-    return path
+    with scripted_api() as running:
+        yield running
 
 
 @pytest.fixture
