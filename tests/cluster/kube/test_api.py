@@ -8,7 +8,7 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kube.waiting import until
 from tests.servers.relay import Relay
 
-from strandline.adapters.kube.api import KubeApi
+from strandline.adapters.kube.api import KubeApi, Page
 from strandline.adapters.kube.metrics import OperatorMetrics
 from strandline.adapters.kube.resources import CONFIG_MAPS, JOBS, Document, ObjectKey, uid_of
 from strandline.spec.errors import (
@@ -91,7 +91,7 @@ def test_finalizers_are_patched_only_while_the_object_is_as_it_was_read(
 
 def test_a_list_comes_in_pages_of_one_moment(api: KubeApi, namespace: str) -> None:
     names = make_config_maps(api, namespace, 25)
-    pages = []
+    pages: list[Page] = []
     for page in api.list_pages(CONFIG_MAPS, namespace, limit=10):
         if not pages:  # what comes after the first page is no part of this moment
             api.create(CONFIG_MAPS, a_config_map(namespace, "zz"))

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 from threading import Event, Thread
 
 import pytest
+from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kube.waiting import until
 from tests.servers.relay import Relay
 
@@ -104,6 +108,44 @@ def test_a_short_outage_does_not_change_the_leader(
     first.release()
     assert holder(api, namespace) == ""
     assert not lost.is_set()
+
+
+LEADER = """
+import os, sys, time
+from pathlib import Path
+from threading import Event
+from strandline.adapters.clock import SystemClock
+from strandline.adapters.kube.api import KubeApi
+from strandline.adapters.kube.election import ElectionSettings, LeaseElection
+from strandline.adapters.kube.resources import ObjectKey
+
+api = KubeApi.connect(Path(sys.argv[1]))
+settings = ElectionSettings(3, 2.0, 0.2)
+key = ObjectKey(sys.argv[2], "operator")
+election = LeaseElection(
+    api, key, "process", SystemClock(), lambda: os._exit(7), settings=settings
+)
+election.acquire(Event())
+print("leading", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_that_stood_still_finds_another_leading_and_ends(
+    control_plane: ControlPlane, api: KubeApi, namespace: str, stop: Event
+) -> None:
+    command = [sys.executable, "-c", LEADER, str(control_plane.kubeconfig), namespace]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"leading\n"
+        process.send_signal(signal.SIGSTOP)  # as in a virtual machine that is moved
+        second, lost = candidate(api, namespace, "second")
+        assert second.acquire(stop)
+        process.send_signal(signal.SIGCONT)
+        assert process.wait(30) == 7
+    assert second.leading
+    assert not lost.is_set()
+    second.release()
 
 
 def test_waiting_to_lead_ends_when_the_process_is_to_stop(

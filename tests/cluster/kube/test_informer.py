@@ -177,8 +177,13 @@ def test_deletions_while_the_watch_was_lost_and_expired_are_noticed(
     assert after is not None
     assert before["metadata"]["uid"] != after["metadata"]["uid"]
     changed = {ObjectKey(namespace, name) for name in [*names[:4], "new"]}
-    seen: set[ObjectKey] = set()
-    until(lambda: seen.update(told.take()) or seen == changed)
+    seen: list[ObjectKey] = []
+
+    def all_told() -> bool:
+        seen.extend(told.take())
+        return set(seen) == changed
+
+    until(all_told)
     assert lists(metrics, namespace) == 2.0  # the version was forgotten
 
 

@@ -77,7 +77,7 @@ def test_an_error_in_a_watch_is_raised_after_what_came_before_it(
     gone = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
     stream = b"".join(json.dumps(each).encode() + b"\n" for each in (change, gone))
     scripted.replies.append((200, {}, stream))
-    seen = []
+    seen: list[str] = []
     with pytest.raises(ExpiredError):
         seen.extend(event.type for event in api.watch(CONFIG_MAPS, "1"))
     scripted.reply(410, {"kind": "Status", "reason": "Expired"})
