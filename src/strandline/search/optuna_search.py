@@ -117,15 +117,18 @@ class OptunaSearch(Learner):
         )
 
     def _draw(self, study: optuna.Study, number: int, attempt: int) -> Candidate:
-        stream = (self._seed * 1_000_003 + number * 101 + attempt) % 2**32
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study.sampler = self._sampler(stream)
+            study.sampler = self._sampler(self._stream_of(number, attempt))
             trial = study.ask()
             candidate = self._space.walk(lambda parameter: self._suggest(trial, parameter))
         # What counts comes by observe(); a failed trial is no evidence to any sampler.
         study.tell(trial, state=TrialState.FAIL)
         return candidate
+
+    def _stream_of(self, number: int, attempt: int) -> int:
+        """Return the seed of a draw."""
+        return (self._seed * 1_000_003 + number * 101 + attempt) % 2**32
 
     def _suggest(self, trial: optuna.Trial, parameter: Parameter) -> Scalar:
         name = parameter.name
