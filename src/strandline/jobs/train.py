@@ -294,8 +294,11 @@ def search_status(spec: SearchSpec, report: TrainReport, trials: Sequence[Trial]
         ledger.put(trial)
     best, metric = ledger.best(), spec.objectives[0].metric
     assert best is not None, "a search that ended well has a best trial"
+    ended = sum(trial.ended_at is not None for trial in trials)
     fields: dict[str, Any] = {
+        "progress": f"{ended}/{spec.budget.trials}" if spec.budget.trials else str(ended),
         "trials": {state.value: states.count(state) for state in TrialState},
+        "deviceHours": round(sum(trial.seconds for trial in trials) / 3600, 6),
         "best": {"number": best.number, "metric": metric, "value": best.metrics[metric]},
     }
     if report.model:

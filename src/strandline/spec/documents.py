@@ -18,7 +18,7 @@ from pydantic_core import ErrorDetails
 
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.fields import PATTERN_MEANINGS
-from strandline.spec.schema import Schema, json_schema_of
+from strandline.spec.schema import INT_OR_STRING, Schema, json_schema_of
 from strandline.spec.v1alpha1 import API_VERSION, KINDS, Kind
 from strandline.spec.yaml_text import read_yaml
 
@@ -172,7 +172,7 @@ def _is_setting(model: type[Kind], path: Sequence[str | int]) -> bool:
     schema: Schema | None = _schema(model)
     for step in path:
         schema = _below(schema, step) if schema else None
-    return schema is not None and "anyOf" in schema
+    return schema is not None and "anyOf" in schema and INT_OR_STRING not in schema
 
 
 def _document_path(model: type[Kind], loc: Sequence[str | int]) -> tuple[str | int, ...]:

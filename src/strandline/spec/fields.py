@@ -7,10 +7,27 @@ a laptop, or the same YAML would mean different things in the two places.
 from __future__ import annotations
 
 import re
-from datetime import timedelta
-from typing import Annotated, Any
+from datetime import datetime, timedelta
+from typing import Annotated, Any, get_args
 
-from pydantic import StrictBool, StrictFloat, StrictInt, StrictStr, StringConstraints
+from pydantic import (
+    AfterValidator,
+    Field,
+    StrictBool,
+    StrictFloat,
+    StrictInt,
+    StrictStr,
+    StringConstraints,
+)
+
+LARGEST_EXACT_INT = 2**53
+"""Integers up to here survive every JSON reader (RFC 8259, section 6)."""
+
+
+def _check_time(text: str) -> str:
+    datetime.fromisoformat(text)  # a pattern lets February 30 through
+    return text
+
 
 Name = Annotated[
     StrictStr,
@@ -25,6 +42,18 @@ Duration = Annotated[
     ),
 ]
 """Hours, minutes and seconds: `2m`, `1h30m`, `45s`."""
+
+Time = Annotated[
+    StrictStr,
+    StringConstraints(
+        pattern=r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?"
+        r"(Z|[+-][0-9]{2}:[0-9]{2})$",
+        max_length=35,
+    ),
+    AfterValidator(_check_time),
+    Field(json_schema_extra={"format": "date-time"}),
+]
+"""A moment (RFC 3339): `2026-01-31T12:00:00Z`."""
 
 LabelKey = Annotated[
     StrictStr,
@@ -42,6 +71,31 @@ LabelValue = Annotated[
 ]
 """A label value: up to 63 letters, digits, `-`, `_` and `.`, or nothing."""
 
+Subdomain = Annotated[
+    StrictStr,
+    StringConstraints(
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$",
+        min_length=1,
+        max_length=253,
+    ),
+]
+"""A DNS subdomain (RFC 1123): what Kubernetes names most objects and all hosts by."""
+
+ResourceName = Annotated[
+    StrictStr,
+    StringConstraints(
+        pattern=r"^[a-z0-9]([-.a-z0-9]{0,251}[a-z0-9])?/[A-Za-z0-9]([-._A-Za-z0-9]{0,61}[A-Za-z0-9])?$",
+        max_length=317,
+    ),
+]
+"""An extended resource of nodes, like `nvidia.com/gpu`."""
+
+Count = Annotated[StrictInt, Field(ge=0, le=LARGEST_EXACT_INT)]
+"""How many there are of something."""
+
+Number = Annotated[StrictInt, Field(ge=1, le=LARGEST_EXACT_INT)]
+"""A number that is counted from 1: a version, a number of workers."""
+
 ShortText = Annotated[StrictStr, StringConstraints(min_length=1, max_length=256)]
 """A name or value in a list, of a bounded length."""
 
@@ -52,19 +106,22 @@ PATTERN_MEANINGS: dict[str, str] = {}
 """What a pattern asks for, in words, by its regular expression."""
 
 
-def _mean(alias: Any, words: str) -> None:
-    for constraint in alias.__metadata__:
+def mean(alias: Any, words: str) -> None:
+    """Note what the patterns of a text type ask for, to be said when one is not met."""
+    for constraint in getattr(alias, "__metadata__", ()):
         if isinstance(constraint, StringConstraints) and isinstance(constraint.pattern, str):
             PATTERN_MEANINGS[constraint.pattern] = words
+    for choice in get_args(getattr(alias, "__origin__", None)):
+        mean(choice, words)
 
 
-_mean(Name, "lower-case letters, digits and `-` inside, like `coast-quick`")
-_mean(Duration, "a duration like 45s, 2m or 1h30m")
-_mean(LabelKey, "letters, digits, `-`, `_` and `.`, optionally after `example.com/`")
-_mean(LabelValue, "up to 63 letters, digits, `-`, `_` and `.`")
-
-LARGEST_EXACT_INT = 2**53
-"""Integers up to here survive every JSON reader (RFC 8259, section 6)."""
+mean(Name, "lower-case letters, digits and `-` inside, like `coast-quick`")
+mean(Duration, "a duration like 45s, 2m or 1h30m")
+mean(Time, "a moment like 2026-01-31T12:00:00Z")
+mean(LabelKey, "letters, digits, `-`, `_` and `.`, optionally after `example.com/`")
+mean(Subdomain, "lower-case letters, digits, `-` and `.` inside, like `predict.example.com`")
+mean(ResourceName, "a resource with its vendor, like `nvidia.com/gpu` or `google.com/tpu`")
+mean(LabelValue, "up to 63 letters, digits, `-`, `_` and `.`")
 
 _DURATION = re.compile(r"(?:([0-9]{1,6})h)?(?:([0-9]{1,6})m)?(?:([0-9]{1,6})s)?")
 
@@ -80,3 +137,8 @@ def parse_duration(text: str) -> timedelta:
         raise ValueError(f"{text!r} is not a duration: write it like 45s, 2m or 1h30m")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())
     return timedelta(hours=hours, minutes=minutes, seconds=seconds)
+
+
+def is_some_time(text: str | None) -> bool:
+    """Return whether a duration is above 0s; an absent one is no matter of this check."""
+    return text is None or any(digit in text for digit in "123456789")

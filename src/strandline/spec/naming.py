@@ -7,6 +7,7 @@ from here, so a list looks the same in both places.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 CATEGORY = "strandline"
 """`kubectl get strandline` lists the objects of all kinds."""
@@ -18,7 +19,7 @@ class Column:
 
     Attributes:
         name: heading.
-        type: `string`, `integer`, `number` or `date` (OpenAPI, as printer columns take).
+        type: `string`, `integer`, `number`, `boolean` or `date` (OpenAPI, as printer columns take).
         path: where the value stands: dots and `[?(@.type=="X")]` filters (JSONPath).
         wide: shown by `-o wide` only.
         description: what the value means.
@@ -31,14 +32,22 @@ class Column:
     wide: bool = False
 
 
+class Scope(StrEnum):
+    """Whether the objects of a kind belong to a namespace."""
+
+    NAMESPACED = "Namespaced"
+    CLUSTER = "Cluster"
+
+
 @dataclass(frozen=True, slots=True)
 class KindNames:
-    """The words for one kind, and its columns."""
+    """The words for one kind, its columns, and where its objects belong."""
 
     plural: str
     singular: str
     short: tuple[str, ...]
     columns: tuple[Column, ...]
+    scope: Scope = Scope.NAMESPACED
 
     def answers_to(self, word: str) -> bool:
         """Return whether a person may mean this kind by `word`, in any case.

@@ -56,9 +56,9 @@ class SpecModel(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _drop_nulls(cls, value: Any) -> Any:
-        """Take an explicit null for an absent field, as an apiserver does."""
+        """Take an explicit null for an absent field or map entry, as an apiserver does."""
         if isinstance(value, Mapping):
-            return {key: each for key, each in value.items() if each is not None}
+            return {key: _without_nulls(each) for key, each in value.items() if each is not None}
         return value
 
     @field_validator("*", mode="after")
@@ -75,6 +75,12 @@ class SpecModel(BaseModel):
             if not rule.holds(self):
                 raise ValueError(rule.message)
         return self
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: each for key, each in value.items() if each is not None}
+    return value
 
 
 def _refuse_repetition(entries: Sequence[Any], marks: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
+from strandline.spec.fields import PATTERN_MEANINGS
 from strandline.spec.naming import CATEGORY, Column
 from strandline.spec.rules import SpecModel
 from strandline.spec.v1alpha1 import API_VERSION, KINDS, KindModel
@@ -23,8 +24,17 @@ Schema = dict[str, Any]
 
 GROUP, VERSION = API_VERSION.split("/")
 
+INT_OR_STRING = "x-kubernetes-int-or-string"
+"""Marks an amount, which is a whole number or text."""
+
 # What a structural schema may not hold, or holds elsewhere.
 _NOT_STRUCTURAL = ("additionalProperties", "propertyNames", "anyOf")
+_NEITHER_OBJECT_NOR_LIST = {
+    "minProperties": 1,
+    "maxProperties": 0,
+    "minItems": 1,
+    "maxItems": 0,
+}
 # The order in which a person reads a schema; other keys follow as they come.
 _KEY_ORDER = ("description", "type", "format", "enum", "pattern", "default", "required")
 _API_VERSION_TEXT = "Version of this schema: strandline.dev/v1alpha1."
@@ -123,9 +133,12 @@ def _ordered(node: Schema) -> Schema:
 def structural(node: Schema) -> Schema:
     """Return `node`, a resolved JSON Schema, as Kubernetes takes it in a CRD."""
     made = {key: each for key, each in node.items() if key not in _NOT_STRUCTURAL}
-    if "anyOf" in node:
-        # A setting: number, text or boolean. A union of types cannot be structural.
-        made["x-kubernetes-preserve-unknown-fields"] = True
+    if node.get(INT_OR_STRING):
+        made |= _bounds_of_choices(node["anyOf"])
+    elif "anyOf" in node:
+        # A setting: number, text or boolean. A union of types cannot be structural; bounds
+        # that nothing keeps to leave neither objects nor lists.
+        made |= {"x-kubernetes-preserve-unknown-fields": True, **_NEITHER_OBJECT_NOR_LIST}
     if "const" in made:
         made["enum"] = [made.pop("const")]
     for bound, exclusive in (("minimum", "exclusiveMinimum"), ("maximum", "exclusiveMaximum")):
@@ -137,9 +150,28 @@ def structural(node: Schema) -> Schema:
         made["properties"] = {k: structural(v) for k, v in made["properties"].items()}
     elif isinstance(node.get("additionalProperties"), dict):
         made["additionalProperties"] = structural(node["additionalProperties"])
+        if "pattern" in node.get("propertyNames", ()):
+            made["x-kubernetes-validations"] = [_rule_of_keys(node["propertyNames"])]
     if "items" in made:
         made["items"] = structural(made["items"])
     return _ordered(made)
+
+
+def _rule_of_keys(names: Schema) -> dict[str, str]:
+    """Ask by CEL what the keys of a map are to be like: a structural schema cannot."""
+    pattern = names["pattern"]
+    quoted = pattern.replace("\\", "\\\\")
+    bound = f" && k.size() <= {names['maxLength']}" if "maxLength" in names else ""
+    meaning = PATTERN_MEANINGS.get(pattern, f"text that matches {pattern}")
+    return {
+        "rule": f"self.all(k, k.matches('{quoted}'){bound})",
+        "message": f"every key must be {meaning}",
+    }
+
+
+def _bounds_of_choices(choices: list[Schema]) -> Schema:
+    """Take what is asked of a number and of a text to where neither binds the other."""
+    return {key: each for choice in choices for key, each in choice.items() if key != "type"}
 
 
 def crd(kind: str) -> Schema:
@@ -155,7 +187,7 @@ def crd(kind: str) -> Schema:
         },
         "spec": {
             "group": GROUP,
-            "scope": "Namespaced",
+            "scope": names.scope.value,
             "names": {
                 "kind": kind,
                 "listKind": f"{kind}List",

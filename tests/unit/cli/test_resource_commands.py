@@ -191,7 +191,7 @@ def test_tables_look_like_kubectl(ok: Ok) -> None:
     ok("apply", "-f", "-", stdin=f"{DATASET}---\n{SEARCH}")
     lines = ok("get", "searches").splitlines()
     assert lines[0].split() == [
-        *("NAME", "READY", "REASON", "DATASET", "COMPLETED", "BEST", "MODEL", "AGE")
+        *("NAME", "READY", "REASON", "DATASET", "TRIALS", "BEST", "HOURS", "MODEL", "AGE")
     ]
     assert lines[1].split()[:2] == ["quick", "coast"]
     assert "PRUNED" in ok("get", "searches", "-o", "wide")
@@ -504,7 +504,7 @@ def test_a_running_job_of_a_deleted_object_is_waited_for(
 
 
 def test_api_resources_lists_the_kinds(ok: Ok) -> None:
-    assert "searches    srch" in ok("api-resources")
+    assert "searches       srch" in ok("api-resources")
 
 
 def test_ages_are_short() -> None:

@@ -19,7 +19,7 @@ from strandline.spec.conditions import (
     mark_working,
     set_condition,
 )
-from strandline.spec.status import SearchStatus
+from strandline.spec.v1alpha1 import SearchStatus
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 
