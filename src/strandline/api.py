@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from strandline import compose
 from strandline.compose import Platform
+from strandline.jobs.import_tally import count_refusals
 from strandline.jobs.object_job import Finished, run_object_job
 from strandline.ports import Resource
 from strandline.spec.errors import (
@@ -488,6 +489,7 @@ def _finished_import(place: Platform, report: ImportReport) -> Finished:
             "labeled": version.labeled,
             "labels": len(report.labels),
             "refused": len(report.refused),
+            "refusals": count_refusals(report.refused),
         },
     )
 

@@ -9,6 +9,7 @@ import pytest
 
 from strandline.cli.resources import COMMANDS
 from strandline.spec.documents import parse_documents
+from strandline.spec.v1alpha1 import KINDS, AcceleratorKind, ComputePool
 
 REPOSITORY = Path(__file__).parents[2]
 SAMPLES = sorted((REPOSITORY / "manifests" / "samples").glob("*.yaml"))
@@ -29,6 +30,21 @@ def blocks() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("source", "text"), blocks(), ids=[source for source, _ in blocks()])
 def test_a_shown_document_can_be_applied(source: str, text: str) -> None:
     assert parse_documents(text, source)
+
+
+def test_there_is_a_sample_of_every_kind() -> None:
+    shown = {each.model.kind for path in SAMPLES for each in parse_documents(path.read_bytes())}
+    assert shown == set(KINDS)
+
+
+def test_there_is_a_sample_of_every_sort_of_pool() -> None:
+    text = (REPOSITORY / "manifests" / "samples" / "pools.yaml").read_bytes()
+    models = [each.model for each in parse_documents(text)]
+    pools = [model.spec for model in models if isinstance(model, ComputePool)]
+    assert {pool.accelerator.kind for pool in pools} == set(AcceleratorKind)
+    assert any(pool.spot for pool in pools)
+    assert any(pool.queue for pool in pools)
+    assert [pool.hosts for pool in pools if pool.tpu and pool.tpu.topology == "4x4"] == [4]
 
 
 def test_the_page_of_commands_names_them_all() -> None:

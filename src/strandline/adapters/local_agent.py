@@ -29,6 +29,7 @@ from strandline.spec.actions import (
     WriteStatus,
 )
 from strandline.spec.errors import ConflictError, NotFoundError, StrandlineError
+from strandline.spec.naming import JOB_KINDS
 from strandline.spec.records import Event
 from strandline.spec.v1alpha1 import KINDS
 
@@ -39,7 +40,7 @@ POLL_SECONDS = 1.0
 _MOMENT_SECONDS = 0.05
 _MAX_LOG_BYTES = 1_000_000
 # What others wait for comes first: a search sees an import that ended in the same pass.
-_ORDER = ("Dataset", "Search", "Training", "Model")
+_ORDER = (*JOB_KINDS, *(kind for kind in KINDS if kind not in JOB_KINDS))
 
 
 def owner_of(catalog_url: str) -> str:

@@ -30,11 +30,30 @@ def outputs() -> Iterator[tuple[Path, str]]:
         names = model.names
         path = Path("manifests/crds") / f"strandline.dev_{names.plural}.yaml"
         yield path, _YAML_NOTICE + _dump_yaml(crd(kind))
+        yield Path("helm/strandline/templates/crds") / path.name, chart_copy(crd(kind))
         path = Path("docs/reference/schemas") / f"{names.singular}.json"
         yield path, json.dumps(json_schema(kind), indent=2, ensure_ascii=False) + "\n"
     yield Path("docs/reference/kinds.md"), kinds_page()
     yield Path("docs/reference/errors.md"), errors_page()
     yield from wire_outputs()
+
+
+def chart_copy(document: dict[str, Any]) -> str:
+    """Return a CRD as a template of the chart, which so can upgrade it and keep it.
+
+    Helm installs what is in a chart's `crds` folder once and never touches it again.
+    """
+    name = f"  name: {document['metadata']['name']}\n"
+    before, after = _dump_yaml(document).replace("{{", '{{ "{{" }}').split(name, maxsplit=1)
+    notice = _YAML_NOTICE.removeprefix("# ").rstrip("\n")
+    return (
+        f"{{{{- /* {notice} */ -}}}}\n{{{{- if .Values.crds.install }}}}\n{before}{name}"
+        "  {{- if .Values.crds.keep }}\n"
+        "  annotations:\n"
+        "    helm.sh/resource-policy: keep\n"
+        "  {{- end }}\n"
+        f"{after}{{{{- end }}}}\n"
+    )
 
 
 class _PlainDumper(yaml.SafeDumper):

@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from strandline.spec.naming import JOB_KINDS
+
 if TYPE_CHECKING:
     from strandline.compose import Platform
     from strandline.ports import Resource
@@ -22,8 +24,9 @@ def start_agent_for(place: Platform, resources: Iterable[Resource]) -> None:
     """Have the agent run when any of these objects has something left to do."""
     from strandline.spec.conditions import is_settled
 
-    # A Model follows from its versions: there is no job to run.
-    if any(not is_settled(r.status, r.generation) for r in resources if r.kind != "Model"):
+    # What has no job follows from what is there: see `with_current_status`.
+    jobs = [each for each in resources if each.kind in JOB_KINDS]
+    if any(not is_settled(each.status, each.generation) for each in jobs):
         start_agent(place)
 
 
@@ -42,15 +45,17 @@ def sleep(seconds: float) -> None:
 def with_current_status(place: Platform, resource: Resource) -> Resource:
     """Return the object with the status it has now.
 
-    A Model's versions decide its status, and no job writes it: it is filled in here.
+    The status of an object without a job follows from what is there, and nobody writes it:
+    it is filled in here.
     """
-    if resource.kind != "Model":
+    if resource.kind in JOB_KINDS:
         return resource
     from dataclasses import replace
 
     from strandline.adapters.local_agent import observe
-    from strandline.control.reconcile import model_status
+    from strandline.control.followed import followed_status
     from strandline.spec.actions import JobView
 
     observed = observe(place.catalog, resource, JobView(), place.clock)
-    return replace(resource, status=model_status(resource, observed))
+    status = followed_status(resource, observed)
+    return resource if status is None else replace(resource, status=status)

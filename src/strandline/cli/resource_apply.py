@@ -54,7 +54,13 @@ def apply(filenames: tuple[str, ...], recursive: bool, dry_run: str, output: str
 
 
 def _note_namespaces(documents: Sequence[Document]) -> None:
-    others = {d.model.metadata.namespace for d in documents} - {"default"}
+    from strandline.cli.resource_output import is_cluster_scoped
+
+    others = {
+        each.model.metadata.namespace
+        for each in documents
+        if not is_cluster_scoped(each.model.kind)
+    } - {"default"}
     if others:
         names = ", ".join(sorted(others))
         note(f"note: a laptop has one namespace only; {names} is taken for it")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from strandline.cli.resource_names import shown
 from strandline.spec.documents import Document, parse_documents
 from strandline.spec.errors import InvalidSpecError, NotFoundError
-from strandline.spec.v1alpha1 import Dataset, DatasetSource, Kind
+from strandline.spec.v1alpha1 import BatchPrediction, Dataset, DatasetSource, Kind
 from strandline.spec.yaml_text import MAX_BYTES
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -77,13 +78,22 @@ def _repetitions(documents: Sequence[Document]) -> Iterator[str]:
 
 
 def _anchored(model: Kind, base: Path) -> Kind:
-    """Make a dataset's relative paths absolute: its job runs in another folder."""
-    if not isinstance(model, Dataset):
+    """Make relative paths absolute: a job runs in another folder."""
+    if isinstance(model, Dataset):
+        changed: dict[str, Any] = {"source": _anchored_source(model.spec.source, base)}
+    elif isinstance(model, BatchPrediction):
+        output = model.spec.output
+        changed = {"output": output.model_copy(update={"uri": _absolute(output.uri, base)})}
+        if model.spec.source is not None:
+            changed["source"] = _anchored_source(model.spec.source, base)
+    else:
         return model
-    source = model.spec.source
+    return model.model_copy(update={"spec": model.spec.model_copy(update=changed)})
+
+
+def _anchored_source(source: DatasetSource, base: Path) -> DatasetSource:
     root = None if source.root is None else _absolute(source.root, base)
-    anchored = DatasetSource(uri=_absolute(source.uri, base), format=source.format, root=root)
-    return model.model_copy(update={"spec": model.spec.model_copy(update={"source": anchored})})
+    return source.model_copy(update={"uri": _absolute(source.uri, base), "root": root})
 
 
 def _absolute(uri: str, base: Path) -> str:

@@ -14,7 +14,7 @@ from strandline.cli.output import print_structured, print_table, printable
 from strandline.cli.resource_names import shown
 from strandline.ports import Resource
 from strandline.spec.errors import InvalidSpecError
-from strandline.spec.naming import Column
+from strandline.spec.naming import Column, Scope
 from strandline.spec.v1alpha1 import API_VERSION, KINDS
 
 Document = dict[str, Any]
@@ -26,7 +26,7 @@ def to_document(resource: Resource) -> Document:
     """Return the document of a stored object, as an apiserver would return it."""
     metadata: Document = {
         "name": resource.name,
-        "namespace": "default",
+        **({} if is_cluster_scoped(resource.kind) else {"namespace": "default"}),
         "uid": resource.uid,
         "generation": resource.generation,
         "resourceVersion": str(resource.resource_version),
@@ -45,6 +45,11 @@ def to_document(resource: Resource) -> Document:
     if resource.status:
         document["status"] = dict(resource.status)
     return document
+
+
+def is_cluster_scoped(kind: str) -> bool:
+    """Return whether objects of this kind belong to no namespace."""
+    return KINDS[kind].names.scope is Scope.CLUSTER
 
 
 def to_list(documents: Sequence[Document], more_after: str | None = None) -> Document:
@@ -125,8 +130,10 @@ def _cell(column: Column, document: Mapping[str, Any], now: datetime) -> str:
         return ""
     if column.type == "date":
         return age(datetime.fromisoformat(value), now)
+    if column.type == "boolean":
+        return str(value).lower()
     if column.type == "number":
-        return f"{value:.6g}"
+        return repr(float(value)).removesuffix(".0")  # the shortest exact form, as Go writes it
     return str(value)
 
 

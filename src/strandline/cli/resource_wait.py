@@ -11,7 +11,7 @@ from strandline.cli.jsonpath import find
 from strandline.cli.resource_names import Target, shown
 from strandline.cli.resource_output import to_document
 from strandline.ports import Clock, Resource
-from strandline.spec.conditions import COMPLETE, FAILED, READY, get_condition, is_true
+from strandline.spec.conditions import COMPLETE, FAILED, READY, STALLED, get_condition, is_true
 from strandline.spec.errors import FailedRunError, InvalidSpecError, NotFoundError, StrandlineError
 from strandline.spec.fields import parse_duration
 
@@ -109,7 +109,7 @@ def wait_for(
 
     Raises:
         NotFoundError: there is no such object.
-        FailedRunError: it has failed for good, so what is awaited cannot come.
+        FailedRunError: it has failed for good or is stalled, so what is awaited cannot come.
         StrandlineError: the time is over.
     """
     while True:
@@ -131,11 +131,12 @@ def wait_for(
 
 def _refuse_hopeless(resource: Resource, goal: Goal) -> None:
     hopes = goal.condition in (READY, COMPLETE) and (goal.value or "").casefold() == "true"
-    if hopes and is_true(resource.status, FAILED, resource.generation):
-        failed = get_condition(resource.status, FAILED)
-        assert failed is not None
-        name = shown(resource.kind, resource.name)
-        raise FailedRunError(f"{name} failed: {failed['reason']}: {failed['message']}")
+    if hopes and is_true(resource.status, STALLED, resource.generation):
+        stalled = get_condition(resource.status, STALLED)
+        assert stalled is not None
+        failed = is_true(resource.status, FAILED, resource.generation)
+        name, word = shown(resource.kind, resource.name), "failed" if failed else "is stalled"
+        raise FailedRunError(f"{name} {word}: {stalled['reason']}: {stalled['message']}")
 
 
 def changes(

@@ -22,6 +22,7 @@ from strandline.cli.resource_get import describe, get
 from strandline.cli.resource_options import selector_option, targets_argument
 from strandline.cli.run_job import run_job
 from strandline.spec.errors import InvalidSpecError, NotFoundError
+from strandline.spec.naming import JOB_KINDS, Scope
 from strandline.spec.v1alpha1 import KINDS
 
 if TYPE_CHECKING:
@@ -115,8 +116,10 @@ def logs(word: str, follow_it: bool, lines: int, previous: bool) -> None:
     from strandline.cli.resource_names import Target, find_kind, read_targets
 
     target = read_targets([word])[0] if "/" in word else Target(find_kind("search"), word)
-    if target.name is None or target.kind == "Model":
-        raise InvalidSpecError("logs are of one job: write search/NAME or dataset/NAME")
+    if target.name is None or target.kind not in JOB_KINDS:
+        raise InvalidSpecError(
+            "logs are of one job: write search/NAME, training/NAME or dataset/NAME"
+        )
     place = open_place()
     resource = place.catalog.get_resource(target.kind, target.name)
     log = log_path(place.settings.runs_dir, resource.kind, resource.uid)
@@ -148,10 +151,16 @@ def _is_over(place: Platform, resource: Resource) -> bool:
 def api_resources() -> None:
     """List the kinds, their short names and what they are."""
     rows = [
-        (m.names.plural, ",".join(m.names.short), kind, (m.__doc__ or "").splitlines()[0])
-        for kind, m in KINDS.items()
+        (
+            model.names.plural,
+            ",".join(model.names.short),
+            str(model.names.scope is Scope.NAMESPACED).lower(),
+            kind,
+            (model.__doc__ or "").splitlines()[0],
+        )
+        for kind, model in KINDS.items()
     ]
-    print_table(("NAME", "SHORTNAMES", "KIND", "MEANING"), rows)
+    print_table(("NAME", "SHORTNAMES", "NAMESPACED", "KIND", "MEANING"), rows)
 
 
 COMMANDS: tuple[click.Command, ...] = (

@@ -17,6 +17,7 @@ from strandline.control.backoff import (
     describe_exit,
     permanent_reason,
 )
+from strandline.control.followed import followed_status
 from strandline.ports import Resource
 from strandline.spec.actions import (
     Action,
@@ -44,7 +45,6 @@ from strandline.spec.conditions import (
     mark_suspended,
     mark_working,
 )
-from strandline.spec.records import ModelVersion
 
 Actions = tuple[Action, ...]
 
@@ -58,10 +58,9 @@ def reconcile(resource: Resource, observed: Observed) -> Actions:
             return _reconcile_learning(resource, observed, "Searching", "Trials are running.")
         case "Training":
             return _reconcile_learning(resource, observed, "Training", "The network learns.")
-        case "Model":
-            return _write(resource, model_status(resource, observed))
         case _:
-            return ()
+            status = followed_status(resource, observed)
+            return () if status is None else _write(resource, status)
 
 
 def _reconcile_dataset(resource: Resource, observed: Observed) -> Actions:
@@ -180,44 +179,6 @@ def _missing_dataset(reference: Mapping[str, Any], dataset: DatasetView | None) 
     if stalled and is_true(dataset.status, STALLED, dataset.generation):
         return f"The import of dataset {name} failed: {stalled['message']}"
     return f"Dataset {name} is still being imported."
-
-
-def model_status(resource: Resource, observed: Observed) -> Mapping[str, Any]:
-    """Return the status of a Model, which its versions and its spec decide alone."""
-    wanted = resource.spec.get("defaultVersion")
-    versions = observed.model_versions
-    chosen = _chosen(versions, wanted)
-    if chosen is None:
-        missing = "It has no version yet." if wanted is None else f"It has no version {wanted} yet."
-        # Times of what it follows from: asked twice, it says the same.
-        why = Why("WaitingForVersion", missing, resource.generation, resource.created_at)
-        return {**mark_working(resource.status, why), "versions": len(versions)}
-    message = f"Version {chosen.version} predicts."
-    why = Why("VersionReady", message, resource.generation, chosen.created_at)
-    return {
-        **mark_done(resource.status, why),
-        "versions": len(versions),
-        "version": chosen.version,
-        "task": chosen.task.value,
-        "labels": len(chosen.labels),
-        "dataset": chosen.dataset,
-        "headline": _headline(chosen),
-    }
-
-
-def _chosen(versions: Any, wanted: int | None) -> ModelVersion | None:
-    for version in reversed(versions):
-        if wanted in (None, version.version):
-            found: ModelVersion = version
-            return found
-    return None
-
-
-def _headline(version: ModelVersion) -> str:
-    for name in ("precision_at_1", "auc_pr", *sorted(version.metrics)):
-        if name in version.metrics:
-            return f"{name}={version.metrics[name]:.4f}"
-    return ""
 
 
 def _is_interrupted(resource: Resource) -> bool:

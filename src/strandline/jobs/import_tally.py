@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from strandline.data.versions import Imported
 from strandline.spec.records import ImportReport, Refusal
@@ -69,3 +72,18 @@ class ImportTally:
             warnings=self.all_warnings(),
             skipped=self.skipped,
         )
+
+
+def count_refusals(refused: Sequence[Refusal]) -> list[dict[str, Any]]:
+    """Count refusals by code, the most frequent first, with the first of each as example.
+
+    The reasons are codes, of which there are few; a status holds 32 at most.
+    """
+    examples: dict[str, str] = {}
+    for each in refused:
+        examples.setdefault(each.code, each.source)
+    counts = Counter(each.code for each in refused)
+    return [
+        {"reason": code, "count": count, "example": examples[code][:1024]}
+        for code, count in counts.most_common(32)
+    ]

@@ -124,6 +124,13 @@ def mark_failed(status: Mapping[str, Any], why: Why) -> Status:
     return drop_conditions(made, (RECONCILING, COMPLETE, SUSPENDED))
 
 
+def mark_unserved(status: Mapping[str, Any], why: Why) -> Status:
+    """Return the status of an object that nobody works on, though nothing about it failed."""
+    made = set_condition(status, READY, False, why)
+    made = set_condition(made, STALLED, True, why)
+    return drop_conditions(made, (RECONCILING, COMPLETE, FAILED, SUSPENDED))
+
+
 def mark_suspended(status: Mapping[str, Any], why: Why) -> Status:
     """Return the status of an object that a person holds; its state is kept."""
     made = set_condition(status, READY, False, why)

@@ -12,6 +12,9 @@ from enum import StrEnum
 CATEGORY = "strandline"
 """`kubectl get strandline` lists the objects of all kinds."""
 
+JOB_KINDS = ("Dataset", "Search", "Training")
+"""Kinds whose objects have a job, in the order in which one waits for another."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from enum import Enum
 from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
@@ -67,6 +68,8 @@ def _as_written(default: Any) -> Any:
         return default.model_dump(mode="json", by_alias=True, exclude_none=True)
     if isinstance(default, list):
         return [_as_written(each) for each in default]
+    if isinstance(default, Enum):
+        return default.value
     return default
 
 

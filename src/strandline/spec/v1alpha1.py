@@ -14,6 +14,13 @@ from strandline.spec.kinds.base import (
     Metadata as Metadata,
     to_document as to_document,
 )
+from strandline.spec.kinds.batch_prediction import (
+    BatchPrediction as BatchPrediction,
+    BatchPredictionSpec as BatchPredictionSpec,
+    BatchPredictionStatus as BatchPredictionStatus,
+    PredictionOutput as PredictionOutput,
+    TableFormat as TableFormat,
+)
 from strandline.spec.kinds.compute_pool import (
     Accelerator as Accelerator,
     AcceleratorKind as AcceleratorKind,
@@ -36,6 +43,30 @@ from strandline.spec.kinds.dataset import (
     SplitPolicy as SplitPolicy,
     TaskChoice as TaskChoice,
 )
+from strandline.spec.kinds.endpoint import (
+    Batching as Batching,
+    Endpoint as Endpoint,
+    EndpointAuth as EndpointAuth,
+    EndpointSpec as EndpointSpec,
+    EndpointStatus as EndpointStatus,
+    ModelTraffic as ModelTraffic,
+    Replicas as Replicas,
+    Rollout as Rollout,
+    ScaleTarget as ScaleTarget,
+    ServedModel as ServedModel,
+)
+from strandline.spec.kinds.labeling_job import (
+    Annotators as Annotators,
+    AnswerPolicy as AnswerPolicy,
+    ExtraAnswer as ExtraAnswer,
+    GoldQuestions as GoldQuestions,
+    ItemChoice as ItemChoice,
+    ItemOrder as ItemOrder,
+    LabelDescription as LabelDescription,
+    LabelingJob as LabelingJob,
+    LabelingJobSpec as LabelingJobSpec,
+    LabelingJobStatus as LabelingJobStatus,
+)
 from strandline.spec.kinds.model import (
     Model as Model,
     ModelSpec as ModelSpec,
@@ -44,6 +75,7 @@ from strandline.spec.kinds.model import (
 from strandline.spec.kinds.references import (
     DatasetRef as DatasetRef,
     DriverPlace as DriverPlace,
+    ModelRef as ModelRef,
     ModelTarget as ModelTarget,
     NamedChoice as NamedChoice,
     PoolRef as PoolRef,
@@ -86,14 +118,17 @@ from strandline.spec.search_space import (
     SpacePreset as SpacePreset,
 )
 
-Kind = Dataset | ComputePool | Search | Training | Model
+Kind = Dataset | LabelingJob | ComputePool | Search | Training | Model | Endpoint | BatchPrediction
 """A document of any kind."""
 
 KINDS: dict[str, type[Kind]] = {
     "Dataset": Dataset,
+    "LabelingJob": LabelingJob,
     "ComputePool": ComputePool,
     "Search": Search,
     "Training": Training,
     "Model": Model,
+    "Endpoint": Endpoint,
+    "BatchPrediction": BatchPrediction,
 }
 """Every kind by its name; what is listed for all kinds comes in this order."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from click.testing import CliRunner
 
-from strandline.cli.generate import differences, generate, outputs
+from strandline.cli.generate import chart_copy, differences, generate, outputs
 from strandline.spec.errors import OUTCOMES
 from strandline.spec.v1alpha1 import KINDS
 
@@ -33,9 +33,31 @@ def test_check_shows_the_difference_and_fails(tmp_path: Path) -> None:
 
 def test_generated_yaml_reads_back_and_links_nothing() -> None:
     for path, text in outputs():
-        if path.suffix == ".yaml":
+        if path.suffix == ".yaml" and path.parts[0] == "manifests":
             assert yaml.safe_load(text)["kind"] == "CustomResourceDefinition"
             assert "&id" not in text
+
+
+def test_the_chart_holds_the_same_crds_to_be_installed_and_kept_on_request() -> None:
+    files = {path: text for path, text in outputs() if path.suffix == ".yaml"}
+    plain = {path.name: text for path, text in files.items() if path.parts[0] == "manifests"}
+    copies = {path.name: text for path, text in files.items() if path.parts[0] == "helm"}
+    assert set(copies) == set(plain)
+    for name, text in copies.items():
+        lines = text.splitlines()
+        assert lines[1] == "{{- if .Values.crds.install }}"
+        assert lines[-1] == "{{- end }}"
+        kept = "  {{- if .Values.crds.keep }}\n  annotations:\n    helm.sh/resource-policy: keep\n"
+        assert kept + "  {{- end }}\n" in text
+        inside = [line for line in lines if not line.lstrip().startswith("{{-")]
+        document = yaml.safe_load("\n".join(inside))
+        assert document["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+        assert document == yaml.safe_load(plain[name])
+
+
+def test_what_helm_would_take_for_its_own_is_escaped() -> None:
+    document = {"metadata": {"name": "a"}, "description": "write {{ so }}"}
+    assert 'description: write {{ "{{" }} so }}' in chart_copy(document)
 
 
 def test_pages_name_every_field_and_every_error() -> None:

@@ -35,6 +35,7 @@ from strandline.spec.records import (
     TrialState,
 )
 from strandline.spec.settings import load_settings
+from strandline.spec.v1alpha1 import KINDS
 
 HEAD = "apiVersion: strandline.dev/v1alpha1\n"
 DATASET = HEAD + "kind: Dataset\nmetadata: {name: coast, labels: {team: birds}}\n"
@@ -504,7 +505,10 @@ def test_a_running_job_of_a_deleted_object_is_waited_for(
 
 
 def test_api_resources_lists_the_kinds(ok: Ok) -> None:
-    assert "searches       srch" in ok("api-resources")
+    lines = [line.split()[:4] for line in ok("api-resources").splitlines()]
+    assert lines[0] == ["NAME", "SHORTNAMES", "NAMESPACED", "KIND"]
+    assert ["searches", "srch", "true", "Search"] in lines
+    assert ["computepools", "pool,pools", "false", "ComputePool"] in lines
 
 
 def test_ages_are_short() -> None:
@@ -514,3 +518,70 @@ def test_ages_are_short() -> None:
     shown = [age(NOON - timedelta(seconds=span), NOON) for span in spans]
     assert shown == ["5s", "119s", "3m12s", "60m", "2h1m", "25h", "12d", "2y70d"]
     assert age(NOON + timedelta(seconds=9), NOON) == "0s"
+
+
+# ---------------------------------------------------------------- kinds without a job
+
+SAMPLES = Path(__file__).parents[3] / "manifests" / "samples"
+
+
+def test_samples_of_every_kind_can_be_applied_listed_and_described(ok: Ok) -> None:
+    said = ok("apply", "-f", str(SAMPLES))
+    assert "created" in said
+    for model in KINDS.values():
+        words = (model.names.plural, model.names.singular, *model.names.short)
+        names = {ok("get", word, "-o", "name") for word in words}
+        assert len(names) == 1, model.names
+        first = names.pop().splitlines()[0]
+        assert f"Kind:         {model.__name__}" in ok("describe", first)
+        wide = ok("get", model.names.plural, "-o", "wide").splitlines()
+        assert wide[0].split() == [
+            "NAME",
+            *(column.name.upper() for column in model.names.columns),
+        ]
+
+
+@pytest.mark.parametrize("kind", ["labelingjobs", "endpoints", "batchpredictions"])
+def test_what_is_not_served_yet_says_so_and_nobody_waits_for_it(
+    ok: Ok, run: Run, kind: str
+) -> None:
+    ok("apply", "-f", str(SAMPLES))
+    (line,) = ok("get", kind, "--no-headers").splitlines()
+    assert line.split()[1:3] == ["False", "NotYetServed"]
+    name = ok("get", kind, "-o", "name").strip()
+    assert "Planned is" in ok("describe", name)
+    result = run("wait", name, "--for=condition=Ready", "--timeout=1m")
+    assert "is stalled: NotYetServed" in failed(result, FailedRunError)
+    assert "logs are of one job" in failed(run("logs", name), InvalidSpecError)
+
+
+def test_pools_belong_to_no_namespace_and_say_that_this_machine_runs_everything(ok: Ok) -> None:
+    text = HEAD + "kind: ComputePool\nmetadata: {name: l4, namespace: other}\n"
+    text += "spec: {accelerator: {kind: gpu}, spot: true, pricePerHour: 0.71}\n"
+    assert ok("apply", "-f", "-", stdin=text) == "computepool/l4 created\n"
+    assert ok("get", "pool", "l4").splitlines()[1].split()[:5] == [
+        *("l4", "True", "LocalMachine", "gpu", "true")
+    ]
+    printed = yaml.safe_load(ok("get", "pool/l4", "-o", "yaml"))
+    assert "namespace" not in printed["metadata"]
+    assert "unchanged" in ok("apply", "-f", "-", stdin=yaml.safe_dump(printed))
+
+
+def test_a_namespace_is_remarked_on_for_kinds_that_have_one(run: Run) -> None:
+    text = HEAD + "kind: {}\nmetadata: {{name: a, namespace: other}}\n"
+    assert "one namespace only" in run("apply", "-f", "-", stdin=text.format("Model")).stderr
+    assert run("apply", "-f", "-", stdin=text.format("ComputePool")).stderr == ""
+
+
+def test_paths_of_a_batch_prediction_start_at_the_folder_of_its_document(
+    ok: Ok, tmp_path: Path
+) -> None:
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "a.yaml").write_text(
+        HEAD + "kind: BatchPrediction\nmetadata: {name: a}\n"
+        "spec: {model: {name: m}, source: {uri: images}, output: {uri: answers}}\n"
+    )
+    ok("apply", "-f", "sub/a.yaml")
+    spec = json.loads(ok("get", "bp", "a", "-o", "json"))["spec"]
+    assert spec["source"]["uri"] == str(tmp_path / "sub" / "images")
+    assert spec["output"]["uri"] == str(tmp_path / "sub" / "answers")

@@ -366,7 +366,7 @@ CASES: list[tuple[str, Resource, Observed, list[str], str | None]] = [
         ["WriteStatus"],
         "WaitingForVersion",
     ),
-    ("an unknown kind is left alone", resource("Endpoint"), observed(), [], None),
+    ("an unknown kind is left alone", resource("Unheard"), observed(), [], None),
 ]
 
 
@@ -448,3 +448,38 @@ def test_pauses_double_up_to_five_minutes() -> None:
 )
 def test_an_end_is_told_in_words(code: int | None, words: str) -> None:
     assert words in describe_exit(code)
+
+
+# ---------------------------------------------------------------- kinds without a job
+
+
+@pytest.mark.parametrize("kind", ["LabelingJob", "Endpoint", "BatchPrediction"])
+@pytest.mark.parametrize("suspend", [False, True])
+def test_a_kind_that_is_not_served_yet_says_so(kind: str, suspend: bool) -> None:
+    (written,) = reconcile(resource(kind, suspend=suspend), Observed(NOON))
+    assert isinstance(written, WriteStatus)
+    status = written.status
+    for type_, value in (("Ready", "False"), ("Stalled", "True")):
+        condition = get_condition(status, type_)
+        assert condition is not None
+        assert (condition["status"], condition["reason"]) == (value, "NotYetServed")
+        assert "Planned is" in condition["message"]
+    assert {each["type"] for each in status["conditions"]} == {"Ready", "Stalled"}
+    assert reconcile(resource(kind, dict(status), suspend=suspend), Observed(NOON)) == ()
+
+
+def test_a_pool_says_that_one_machine_runs_everything_itself() -> None:
+    (written,) = reconcile(resource("ComputePool"), Observed(NOON))
+    assert isinstance(written, WriteStatus)
+    ready = get_condition(written.status, "Ready")
+    assert ready is not None
+    assert (ready["status"], ready["reason"]) == ("True", "LocalMachine")
+    assert reconcile(resource("ComputePool", dict(written.status)), Observed(NOON)) == ()
+
+
+def test_an_edit_of_what_is_not_served_is_answered_too() -> None:
+    (written,) = reconcile(resource("Endpoint"), Observed(NOON))
+    assert isinstance(written, WriteStatus)
+    (again,) = reconcile(resource("Endpoint", dict(written.status), generation=2), Observed(NOON))
+    assert isinstance(again, WriteStatus)
+    assert is_true(again.status, "Stalled", 2)

@@ -93,6 +93,8 @@ class ApiServer:
         context.add_variable("self", value)
         context.add_function("split", lambda text, by: text.split(by))
         context.add_function("dyn", lambda any_value: any_value)
+        context.add_function("sum", sum)
+        context.add_function("isSorted", lambda values: values == sorted(values))
         try:
             return _program(rule).execute(context) is True
         except (ValueError, RuntimeError, TypeError, OverflowError):
@@ -128,6 +130,7 @@ def _python_accepts(document: Document) -> bool:
 
 _TEXTS = ["a", "b", "coast-quick", "val/auc_pr", "10m", "1h30m", "0s", "s3://bucket/x", "lr", "UP"]
 _TEXTS += ["4", "500m", "16Gi", "4x4", "2x2x4", "2x4", "tpu-v5-lite-podslice", "tpu-v5p-slice"]
+_TEXTS += ["2026-12-31T18:00:00Z", "predict.example.com", "registry.example.com/image:1"]
 _TEXTS += ["nvidia.com/gpu", "cloud.google.com/gke-tpu-topology"]
 
 
@@ -454,6 +457,89 @@ def test_amounts_without_their_unit_are_refused() -> None:
             call()
 
 
+def _labeling(**fields: Any) -> Document:
+    return {"dataset": {"name": "coast"}, **fields}
+
+
+def _models(*models: Document, **fields: Any) -> Document:
+    return {"models": [{"name": "coast", **each} for each in models], **fields}
+
+
+def _batch(**fields: Any) -> Document:
+    return {"model": {"name": "coast"}, "output": {"uri": "answers"}, **fields}
+
+
+_THREE = [{"version": 1, "traffic": 60}, {"version": 2, "traffic": 40}]
+OTHER_CASES: list[tuple[str, Document, str | None]] = [
+    ("LabelingJob", _labeling(), None),
+    ("LabelingJob", _labeling(answers={"min": 6}), "must not be above answers.max"),
+    ("LabelingJob", _labeling(answers={"max": 1}), "lower lead, or raise max"),
+    ("LabelingJob", _labeling(answers={"max": 1, "lead": 1}), None),
+    ("LabelingJob", _labeling(annotators={"names": ["ada"]}), "at least as many annotators"),
+    ("LabelingJob", _labeling(annotators={"names": ["ada"], "groups": ["all"]}), None),
+    ("LabelingJob", _labeling(annotators={"names": ["ada", "grace"]}), None),
+    ("LabelingJob", _labeling(annotators={"names": ["ada"]}, answers={"lead": 1}), None),
+    ("LabelingJob", _labeling(lease="0m"), "above 0s"),
+    ("LabelingJob", _labeling(extraAnswers=["delete", "delete"]), "twice|repeated"),
+    ("LabelingJob", _labeling(extraAnswers=[]), None),
+    ("LabelingJob", _labeling(labels=[{"name": "a"}, {"name": "a"}]), "twice|repeated"),
+    ("LabelingJob", _labeling(deadline="tomorrow"), "pattern|match"),
+    ("Endpoint", _models({}), None),
+    ("Endpoint", _models(), "at least 1|too short|non-empty"),
+    ("Endpoint", _models({"traffic": 90}), "sum up to 100"),
+    ("Endpoint", _models(*_THREE), None),
+    ("Endpoint", _models({}, {"version": 2, "shadow": True}), None),
+    ("Endpoint", _models({"shadow": True}), "sum up to 100"),
+    ("Endpoint", _models({"traffic": 50}, {"traffic": 50}), "stands in models twice"),
+    ("Endpoint", _models({"traffic": 50}, {"version": 1, "traffic": 50}), None),
+    ("Endpoint", _models({}, replicas={"min": 2}), "raise max"),
+    ("Endpoint", _models({}, replicas={"min": 0, "idle": "0s"}), "idle must be above 0s"),
+    ("Endpoint", _models({}, rollout={"steps": [5, 25, 50]}), None),
+    ("Endpoint", _models({}, rollout={"steps": [50, 5]}), "ascending order"),
+    ("Endpoint", _models({}, rollout={"steps": [100]}), "less than or equal to 99|maximum"),
+    ("Endpoint", _models({}, rollout={"interval": "0s"}), "interval must be above 0s"),
+    ("Endpoint", _models({}, tlsSecret="cert"), "set host too"),
+    ("Endpoint", _models({}, tlsSecret="cert", host="gulls.example.com"), None),
+    ("BatchPrediction", _batch(), "give one of the two"),
+    ("BatchPrediction", _batch(source={"uri": "x"}), None),
+    ("BatchPrediction", _batch(dataset={"name": "coast"}), None),
+    ("BatchPrediction", _batch(dataset={"name": "a"}, source={"uri": "x"}), "give one of the two"),
+    ("BatchPrediction", _batch(source={"uri": "x"}, maxFailedItems=-1), "greater than|minimum"),
+    ("Training", {"dataset": {"name": "a"}, "cell": {}}, "a cell is either"),
+    ("Training", {"dataset": {"name": "a"}, "cell": {"search": "s"}, "workers": 2}, None),
+    (
+        "Training",
+        {"dataset": {"name": "a"}, "cell": {"family": "darts"}},
+        "a cell is either",
+    ),
+    (
+        "Training",
+        {"dataset": {"name": "a"}, "cell": {"family": "darts", "genotype": {"a": 1}}},
+        None,
+    ),
+    (
+        "Training",
+        {"dataset": {"name": "a"}, "cell": {"search": "s"}, "workers": 2, "minWorkers": 3},
+        "must not be above workers",
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "spec", "refusal"), OTHER_CASES)
+def test_each_rule_of_other_kinds_says_the_same_in_cel_and_python(
+    kind: str, spec: Document, refusal: str | None
+) -> None:
+    document = _document(kind, spec)
+    by_crd = _crd_server(kind).refusals(document)
+    if refusal is None:
+        assert by_crd == []
+        KINDS[kind].model_validate(document)
+        return
+    assert by_crd
+    with pytest.raises(ValidationError, match=refusal):
+        KINDS[kind].model_validate(document)
+
+
 def test_split_shares_must_leave_something_to_train_on() -> None:
     document = {
         "apiVersion": API_VERSION,
@@ -514,7 +600,14 @@ def test_every_field_is_described(kind: str) -> None:
 def test_defaults_are_valid_and_complete_what_python_fills_in(kind: str) -> None:
     minimal: dict[str, Document] = {
         "Dataset": {"source": {"uri": "x"}},
+        "LabelingJob": {"dataset": {"name": "coast"}},
         "ComputePool": {},
+        "Endpoint": {"models": [{"name": "coast"}]},
+        "BatchPrediction": {
+            "model": {"name": "coast"},
+            "source": {"uri": "x"},
+            "output": {"uri": "y"},
+        },
         "Search": {"dataset": {"name": "coast"}},
         "Training": {"dataset": {"name": "coast"}, "cell": {"search": "cells"}},
         "Model": {},

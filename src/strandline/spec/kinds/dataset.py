@@ -7,11 +7,11 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, StrictFloat, StrictInt, StrictStr
 
-from strandline.spec.fields import LARGEST_EXACT_INT, Count, Number
+from strandline.spec.fields import LARGEST_EXACT_INT, Count, Duration, Number, Subdomain
 from strandline.spec.kinds.base import KindModel
 from strandline.spec.naming import AGE, Column, KindNames, ready_columns
 from strandline.spec.records import Task
-from strandline.spec.rules import Rule, SpecModel
+from strandline.spec.rules import Rule, SpecModel, keyed_by
 from strandline.spec.status import Status
 
 
@@ -52,6 +52,12 @@ class DatasetSource(SpecModel):
         max_length=2048,
         description="Folder or prefix that relative paths in a table start from; "
         "the table's own if absent.",
+    )
+    secret: Subdomain | None = Field(
+        default=None,
+        description="Secret in the same namespace with `accessKey` and `secretKey`, and "
+        "optionally `endpoint` and `region`, for an `s3://` address; the platform's own if "
+        "absent. A laptop takes them from its environment.",
     )
 
 
@@ -117,10 +123,32 @@ class DatasetSpec(SpecModel):
     split: SplitPolicy = Field(
         default_factory=SplitPolicy, description="How images without a split are divided."
     )
+    ttl: Duration | None = Field(
+        default=None,
+        description="How long the import's pod, with its log, is kept after the end, e.g. `1h`; "
+        "as the platform is set up if absent. The dataset and its versions stay.",
+    )
+
+
+class RefusalCount(SpecModel):
+    """Files that an import left out for one reason."""
+
+    reason: StrictStr = Field(min_length=1, max_length=63, description="Why, in one word.")
+    count: Count = Field(description="How many.")
+    example: StrictStr | None = Field(
+        default=None, max_length=1024, description="One of them, by its path."
+    )
 
 
 class DatasetStatus(Status):
     """The newest version of a dataset."""
+
+    progress: StrictStr | None = Field(
+        default=None,
+        max_length=64,
+        description="Images read by the import that runs, of all where that is known, e.g. "
+        "`1200/5000`.",
+    )
 
     version: Number | None = Field(default=None, description="Number of the newest version.")
     digest: StrictStr | None = Field(
@@ -130,6 +158,12 @@ class DatasetStatus(Status):
     labeled: Count | None = Field(default=None, description="Images that have labels.")
     labels: Count | None = Field(default=None, description="Number of different labels.")
     refused: Count | None = Field(default=None, description="Files the import left out.")
+    refusals: list[RefusalCount] = Field(
+        default_factory=list,
+        max_length=32,
+        json_schema_extra=keyed_by("reason"),
+        description="Files left out, by reason, the most frequent first.",
+    )
 
 
 class Dataset(KindModel):
@@ -146,6 +180,7 @@ class Dataset(KindModel):
             Column("Labeled", "integer", ".status.labeled", "Images that have labels.", wide=True),
             Column("Labels", "integer", ".status.labels", "Number of different labels."),
             Column("Refused", "integer", ".status.refused", "Files left out.", wide=True),
+            Column("Progress", "string", ".status.progress", "Of the import.", wide=True),
             Column("Source", "string", ".spec.source.uri", "Where it comes from.", wide=True),
             AGE,
         ),

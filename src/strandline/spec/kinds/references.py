@@ -15,6 +15,15 @@ class DatasetRef(SpecModel):
     version: Number | None = Field(default=None, description="Version; the newest if absent.")
 
 
+class ModelRef(SpecModel):
+    """A model, and optionally which version of it."""
+
+    name: Name = Field(description="Name of the Model.")
+    version: Number | None = Field(
+        default=None, description="Version; the one that the Model says predicts if absent."
+    )
+
+
 class NamedChoice(SpecModel):
     """An entry of a registry with its settings."""
 
