@@ -22,6 +22,16 @@ from strandline.spec.schema import INT_OR_STRING, Schema
 Document = dict[str, Any]
 
 
+def _read(value: Any) -> Any:
+    """Return what JSON says: 3.0 is 3 there."""
+    if isinstance(value, dict):
+        return {key: _read(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_read(each) for each in value]
+    whole = isinstance(value, float) and value.is_integer() and abs(value) < 2**63
+    return int(value) if whole else value
+
+
 def _check_pattern(
     _: Any, pattern: str, value: Any, __: Schema
 ) -> Iterator[jsonschema.ValidationError]:
@@ -43,7 +53,7 @@ class ApiServer:
         self._validator = validators.extend(dialect, {"pattern": _check_pattern})(schema)
 
     def refusals(self, document: Document) -> list[str]:
-        filled = self._fill(self._schema, copy.deepcopy(document))
+        filled = self._fill(self._schema, _read(document))
         found = [error.message for error in self._validator.iter_errors(filled)]
         return found or [*self._deep(self._schema, filled)]
 
@@ -52,9 +62,10 @@ class ApiServer:
             return [self._fill(schema["items"], each) for each in value]
         if not isinstance(value, dict) or schema.get("type") != "object":
             return value
-        present = {k: v for k, v in value.items() if v is not None}
         if "properties" not in schema:
-            return present
+            return {k: v for k, v in value.items() if v is not None}
+        known = schema["properties"]
+        present = {k: v for k, v in value.items() if v is not None or k not in known}
         for name, inner in schema["properties"].items():
             if name not in present and "default" in inner:
                 present[name] = copy.deepcopy(inner["default"])

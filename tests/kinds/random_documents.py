@@ -8,10 +8,11 @@ from functools import cache
 from typing import Any
 
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from tests.kinds.cases import CASES, MINIMAL
 
 from strandline.spec.schema import Schema, json_schema, json_schema_of
-from strandline.spec.v1alpha1 import API_VERSION, KINDS
+from strandline.spec.v1alpha1 import API_VERSION, KINDS, KindModel
 
 Document = dict[str, Any]
 
@@ -103,11 +104,27 @@ def _mutations(draw: st.DrawFn, kind: str) -> Document:
             if "properties" not in schema or not isinstance(inner, dict) or draw(st.booleans()):
                 break
             place = inner
-        if draw(st.integers(0, 5)) == 5:
-            place.pop(name, None)
-        else:
-            place[name] = draw(_values(schema))
+        match draw(st.integers(0, 9)):
+            case 9:
+                place[_snake_case(name)] = draw(_values(schema))
+            case 8:
+                place.pop(name, None)
+            case _:
+                place[name] = draw(_values(schema))
     return spec
+
+
+def _snake_case(name: str) -> str:
+    return re.sub("[A-Z]", lambda match: f"_{match[0].lower()}", name)
+
+
+def parse(document: Document) -> KindModel | None:
+    """Return the document as its model, None when that refuses it."""
+    model = KINDS[document["kind"]]
+    try:
+        return model.model_validate(document, by_alias=True, by_name=False)
+    except ValidationError:
+        return None
 
 
 @st.composite

@@ -84,7 +84,8 @@ def parse_document(data: Any) -> Kind:
     """
     model = KINDS[_kind_of(data)]
     try:
-        return model.model_validate(_without_system_fields(data))
+        # By alias alone: Python's names of fields are no names in documents.
+        return model.model_validate(_without_system_fields(data), by_alias=True, by_name=False)
     except ValidationError as error:
         problems = {(p := _problem(model, each)).path: p for each in reversed(error.errors())}
         raise _DocumentError(list(reversed(problems.values()))) from None

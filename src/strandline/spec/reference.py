@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from strandline.spec.errors import OUTCOMES
+from strandline.spec.naming import Scope
 from strandline.spec.schema import INT_OR_STRING, Schema, json_schema_of
 from strandline.spec.v1alpha1 import API_VERSION, KINDS, KindModel
 
@@ -23,7 +24,7 @@ def kinds_page() -> str:
         "# Kinds\n",
         f"All kinds belong to `{API_VERSION}`. The same document works with `strandline apply -f` "
         "on a laptop and with `kubectl apply -f` on a cluster. Unknown fields are refused; an "
-        "explicit `null` counts as absent.\n",
+        "explicit `null` counts as absent, and `3.0` as `3`.\n",
     ]
     parts += [_kind_section(kind, model) for kind, model in KINDS.items()]
     return "\n".join(parts)
@@ -36,7 +37,8 @@ def _kind_section(kind: str, model: type[KindModel]) -> str:
     lines = [
         f"## {kind}\n",
         f"{schema['description']}\n",
-        f"Names: `{names.plural}`, `{names.singular}`, short {short}; category `strandline`.\n",
+        f"Names: `{names.plural}`, `{names.singular}`, short {short}; category `strandline`."
+        f"{' Belongs to no namespace.' if names.scope is Scope.CLUSTER else ''}\n",
         "### Fields\n",
         *_table({k: v for k, v in schema["properties"].items() if k in ("metadata", "spec")}),
         "",

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from functools import cache
+from typing import Any, ClassVar, Self, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationInfo, field_validator, model_validator
 from pydantic.alias_generators import to_camel
@@ -55,11 +56,19 @@ class SpecModel(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _drop_nulls(cls, value: Any) -> Any:
-        """Take an explicit null for an absent field or map entry, as an apiserver does."""
-        if isinstance(value, Mapping):
-            return {key: _without_nulls(each) for key, each in value.items() if each is not None}
-        return value
+    def _read_as_an_apiserver(cls, value: Any) -> Any:
+        """Take null for an absent field or map entry, and 3.0 for 3: both mean that in JSON.
+
+        A null under an unknown name stays, to be refused.
+        """
+        if not isinstance(value, Mapping):
+            return value
+        maps = _maps_of(cls)
+        return {
+            key: _read_map(each) if maps.get(key) else _read_number(each)
+            for key, each in value.items()
+            if each is not None or key not in maps
+        }
 
     @field_validator("*", mode="after")
     @classmethod
@@ -77,9 +86,27 @@ class SpecModel(BaseModel):
         return self
 
 
-def _without_nulls(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: each for key, each in value.items() if each is not None}
+@cache
+def _maps_of(cls: type[SpecModel]) -> Mapping[str | None, bool]:
+    """Return every field by its name in documents, and whether it is a map."""
+    return {field.alias: _is_map(field.annotation) for field in cls.model_fields.values()}
+
+
+def _is_map(annotation: Any) -> bool:
+    return get_origin(annotation) is dict or any(map(_is_map, get_args(annotation)))
+
+
+def _read_map(value: Any) -> Any:
+    if not isinstance(value, Mapping):
+        return value
+    return {key: _read_number(each) for key, each in value.items() if each is not None}
+
+
+def _read_number(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_read_number(each) for each in value]
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**63:
+        return int(value)
     return value
 
 

@@ -28,8 +28,9 @@ GROUP, VERSION = API_VERSION.split("/")
 INT_OR_STRING = "x-kubernetes-int-or-string"
 """Marks an amount, which is a whole number or text."""
 
-# What a structural schema may not hold, or holds elsewhere.
-_NOT_STRUCTURAL = ("additionalProperties", "propertyNames", "anyOf")
+# What a structural schema may not hold, or holds elsewhere. With a format an apiserver does
+# not look at the type any more: it takes a list for a date-time.
+_NOT_STRUCTURAL = ("additionalProperties", "propertyNames", "anyOf", "format")
 _NEITHER_OBJECT_NOR_LIST = {
     "minProperties": 1,
     "maxProperties": 0,

@@ -62,6 +62,11 @@ def test_a_long_list_of_problems_is_cut() -> None:
         (SEARCH.replace("quick", "12"), "in quotes"),
         (SEARCH.replace("{name: quick}", "{name: quick, labels: {a: no}}"), "in quotes"),
         (SEARCH + "unknown: 1\n", "unknown is not a field"),
+        (SEARCH + "unknown: ~\n", "unknown is not a field"),
+        (
+            SEARCH.replace("coast}", "coast}, trial_timeout: 5m"),
+            "spec.trial_timeout is not a field: did you mean trialTimeout?",
+        ),
         (SEARCH.replace("coast}", "coast}, budget: {}"), "spec.budget: a budget needs"),
         (
             SEARCH.replace("coast}", "coast}, algorithm: {name: tpe, settings: {a: [1]}}"),

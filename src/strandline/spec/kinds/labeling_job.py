@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, StrictBool, StrictFloat, StrictInt, StrictStr
 
-from strandline.spec.fields import Count, Duration, Number, ShortText, Time, is_some_time
+from strandline.spec.fields import Count, Duration, Number, ShortText, Time, is_moment, is_some_time
 from strandline.spec.kinds.base import KindModel
 from strandline.spec.kinds.references import DatasetRef, ModelRef
 from strandline.spec.naming import AGE, Column, KindNames, ready_columns
@@ -153,6 +153,12 @@ class LabelingJobSpec(SpecModel):
             cel="self.lease.matches('[1-9]')",
             holds=lambda s: is_some_time(s.lease),
             message="lease must be above 0s, e.g. 10m",
+        ),
+        Rule(
+            cel="!has(self.deadline)"
+            " || timestamp(self.deadline) > timestamp('0001-01-01T00:00:00Z')",
+            holds=lambda s: is_moment(s.deadline),
+            message="deadline must be a day that exists, e.g. 2026-12-31T18:00:00Z",
         ),
     )
     dataset: DatasetRef = Field(description="Whose images are labeled; a new version comes of it.")
