@@ -2,8 +2,8 @@
 
 Limits are taken up in the middle: nothing that runs is touched. Whatever shapes the search
 itself – space, algorithm, parallelism – is taken up after the running steps are over, by an
-engine made anew from the trials' rows. What the workers hold, such as the data, only the
-next run can change.
+engine made anew from the trials' rows. What the workers hold, such as the data, and where
+they run, only the next run can change.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from strandline.spec.errors import ConflictError, NotFoundError, UnavailableErro
 from strandline.spec.v1alpha1 import ONE_SHOT, SearchSpec
 
 LOOK_SECONDS = 3.0
-_IN_PLACE = frozenset({"budget", "stop", "max_failed_trials"})
+_IN_PLACE = frozenset({"budget", "stop", "max_failed_trials", "ttl"})
 _REBUILT = frozenset(
     {"space", "algorithm", "early_stopping", "objectives", "parallelism", "trial_timeout"}
 )

@@ -168,6 +168,14 @@ def test_other_data_stops_the_search_for_a_run_that_reads_it(place: Edited) -> N
     assert outcome.reason is EndReason.STOPPED
 
 
+def test_other_pools_stop_the_search_for_a_run_on_them(place: Edited) -> None:
+    assert place.go(make_spec(), {3: {"pools": [{"name": "l4"}]}}).reason is EndReason.STOPPED
+
+
+def test_how_long_pods_are_kept_is_taken_up_while_the_search_goes_on(place: Edited) -> None:
+    assert place.go(make_spec(), {3: {"ttl": "1h"}}).reason is EndReason.TRIALS
+
+
 def test_a_deleted_search_stops(place: Edited) -> None:
     spec = make_spec()
     resource, _ = place.catalog.apply_resource("Search", "srch", to_document(spec))
