@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from strandline.jobs.import_tally import ImportTally
+from strandline.jobs.import_tally import ImportTally, count_refusals
 from strandline.spec.records import Refusal
+from strandline.spec.v1alpha1 import DatasetStatus
 
 BAD = Refusal(source="table.csv:7", reason="the row names no file", code="BadRow")
 
@@ -31,3 +32,17 @@ def test_an_empty_source_is_told_from_one_in_which_all_was_refused() -> None:
     assert tally.why_empty("pets") == "no images were found in pets"
     tally.refuse(BAD)
     assert tally.why_empty("pets").endswith("table.csv:7: the row names no file")
+
+
+def test_refusals_are_counted_by_code_as_a_status_holds_them() -> None:
+    refused = [
+        Refusal(source="b.png", reason="It ends too early.", code="Truncated"),
+        Refusal(source="a.txt", reason="It is no image.", code="NoImage"),
+        Refusal(source="c" * 2000, reason="It ends too early.", code="Truncated"),
+    ]
+    counted = count_refusals(refused)
+    assert [(each["reason"], each["count"], each["example"]) for each in counted] == [
+        ("Truncated", 2, "b.png"),
+        ("NoImage", 1, "a.txt"),
+    ]
+    assert len(DatasetStatus.model_validate({"refusals": counted}).refusals) == 2
