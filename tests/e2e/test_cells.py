@@ -63,7 +63,7 @@ spec:
     images: 400
   objectives:
   - {metric: val/precision_at_1, goal: maximize}
-  algorithm: {name: enas, settings: {epochs: 12, rewards: 5}}
+  algorithm: {name: ALGORITHM, settings: SETTINGS}
   budget: {trials: 6}
   rerank: {candidates: 2, schedule: {epochs: 3, flips: none}}
   model: {name: NAME}
@@ -150,14 +150,19 @@ def _kill_within_epochs(home: Home) -> int:
     raise AssertionError("no epoch was over in five minutes")
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "settings"),
+    [("enas", "{epochs: 12, rewards: 5}"), ("darts", "{epochs: 8}")],
+)
 def test_a_search_whose_networks_share_weights_goes_on_after_a_kill(
-    digits: Path, tmp_path: Path
+    algorithm: str, settings: str, digits: Path, tmp_path: Path
 ) -> None:
+    shared = SHARED.replace("ALGORITHM", algorithm).replace("SETTINGS", settings)
     home = Home(tmp_path / "home")
     home.run("import", "digits", str(digits))
-    home.apply(SHARED.replace("NAME", "calm"))
+    home.apply(shared.replace("NAME", "calm"))
     home.run("wait", "search/calm", "--for=condition=Complete", "--timeout=10m")
-    home.apply(SHARED.replace("NAME", "hit"))
+    home.apply(shared.replace("NAME", "hit"))
     deadline = time.monotonic() + 300
     while "sharing weights" not in home.run("logs", "search/hit"):
         assert time.monotonic() < deadline, home.run("logs", "search/hit")
@@ -174,9 +179,13 @@ def test_a_search_whose_networks_share_weights_goes_on_after_a_kill(
     image = str(next((digits / "3").iterdir()))
     (predicted,) = home.read("predict", "hit", image)
     assert predicted["error"] is None
-    refused = SHARED.replace("NAME", "wrong").replace("rerank:", "# rerank:")
-    (tmp_path / "wrong.yaml").write_text(refused)
-    done = home.start("apply", "-f", str(tmp_path / "wrong.yaml"))
-    assert done.returncode != 0
-    assert "enas needs the space preset cells" in done.stderr
+    wrong = shared.replace("NAME", "wrong")
+    refusals = {"enas and darts need the space preset cells": ("rerank:", "# rerank:")}
+    if algorithm == "darts":
+        refusals["darts cannot relax the family mbconv"] = ("nasbench201", "mbconv")
+    for why, edit in refusals.items():
+        (tmp_path / "wrong.yaml").write_text(wrong.replace(*edit))
+        done = home.start("apply", "-f", str(tmp_path / "wrong.yaml"))
+        assert done.returncode != 0
+        assert why in done.stderr
     home.run("delete", "search/calm", "search/hit")

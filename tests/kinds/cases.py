@@ -51,6 +51,11 @@ def _parameter(**fields: Any) -> Document:
     return {"space": {"preset": "custom", "parameters": [{"name": "lr", **fields}]}}
 
 
+def _one_shot(name: str, family: str = "darts", **changes: Any) -> Document:
+    space = {"preset": "cells", "family": family}
+    return {"algorithm": {"name": name}, "space": space, "rerank": {}, **changes}
+
+
 _SEARCH: list[tuple[Document, str | None]] = [
     ({}, None),
     (_parameter(type="float", min=0, max=1), None),
@@ -95,6 +100,11 @@ _SEARCH: list[tuple[Document, str | None]] = [
         },
         "backbones belong to preset transfer",
     ),
+    (_one_shot("enas"), None),
+    (_one_shot("darts"), None),
+    (_one_shot("darts", rerank=None), "enas and darts need"),
+    (_one_shot("enas", "mbconv"), None),
+    (_one_shot("darts", "mbconv"), "darts cannot relax the family mbconv"),
     ({"budget": {}}, "needs trials, time or deviceHours"),
     ({"budget": {"trials": 1}}, None),
     ({"budget": {"time": "0h0s"}}, "above 0s"),

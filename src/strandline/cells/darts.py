@@ -67,6 +67,22 @@ def edges(candidate: Candidate, cell: str) -> Edges:
     return _edges(_VALUES_OF[cell](candidate))
 
 
+Ways = dict[tuple[str, str], list[tuple[tuple[str, Scalar], ...]]]
+
+
+@lru_cache(maxsize=len(CELLS) * NODES)
+def ways_in(cell: str, node: int) -> Ways:
+    """Return all that a node could read, as (state, operation), and what decides for it."""
+    found: Ways = {}
+    for pair in combinations(STATES[: 2 + node], 2):
+        inputs = ((f"{cell}_{node}_inputs", "+".join(pair)),) if node else ()
+        for state, side in zip(pair, ("first", "second"), strict=True):
+            for operation in OPERATIONS:
+                way = (*inputs, (f"{cell}_{node}_{side}_op", operation))
+                found.setdefault((state, operation), []).append(way)
+    return found
+
+
 @lru_cache(maxsize=_LARGEST_CACHE)
 def _edges(values: tuple[str, ...]) -> Edges:
     written = zip(*[iter(("+".join(INPUTS), *values))] * 3, strict=True)

@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 _SHARING_PART = 0.5
 """Of a budget in time: after that no other epoch of shared weights begins."""
 _CHILDREN = 100
-"""Drawn from the trained controller when the budget does not say how many are tried."""
+"""Drawn from the trained policy when the budget does not say how many are tried."""
 
 
 class Approach(Protocol):
@@ -169,7 +169,6 @@ class OneShotApproach(ScratchApproach):
     def __init__(self, spec: SearchSpec, data: TransferData) -> None:
         super().__init__(spec, data)
         self._shared: bytes | None = None
-        self._settings = spec.algorithm.settings
 
     def sharing_factory(self) -> SharingFactory:
         """Return what makes the body of the training of the shared weights."""
@@ -177,22 +176,23 @@ class OneShotApproach(ScratchApproach):
 
         time = self._spec.budget.time
         seconds = parse_duration(time).total_seconds() * _SHARING_PART if time else None
-        written = self._spec.space
-        return SharingFactory(self.data, written, self._settings, seconds, usable_cpus())
+        return SharingFactory(
+            self.data, self._spec.space, self._spec.algorithm, seconds, usable_cpus()
+        )
 
     @property
     def epochs(self) -> int:
         """How many epochs the shared weights are trained, if time allows."""
         from strandline.learn.one_shot.children import make_policy
 
-        return make_policy(super().space()[0], self._spec.seed, self._settings).epochs
+        return make_policy(super().space()[0], self._spec.seed, self._spec.algorithm).epochs
 
     def take(self, shared: bytes) -> None:
         """Go on with weights that were trained."""
         self._shared = shared
 
     def space(self) -> tuple[Space, Sequence[Candidate]]:
-        """Return the space, and children drawn by the trained controller to try first."""
+        """Return the space, and children drawn by the trained policy to try first."""
         space, _ = super().space()
         if self._shared is None:
             return space, ()
@@ -200,8 +200,8 @@ class OneShotApproach(ScratchApproach):
 
         written, labels = self._spec.space, len(self.data.labels)
         count = self._spec.budget.trials or _CHILDREN
-        seed = self._spec.seed
-        return space, draw_children(self._shared, written, labels, self._settings, seed, count)
+        chosen, seed = self._spec.algorithm, self._spec.seed
+        return space, draw_children(self._shared, written, labels, chosen, seed, count)
 
     def factory(self) -> TrainableFactory:
         from strandline.learn.one_shot.trials import ChildFactory

@@ -65,7 +65,7 @@ class Controller:
         self, space: Space, seed: int, *, width: int = 35, layers: int = 2, spread: float = 0.08
     ) -> None:
         self._space = space
-        self._options = [_options(parameter) for parameter in space.parameters]
+        self._options = [options_of(parameter) for parameter in space.parameters]
         self._width, self._layers = width, layers
         offsets = np.cumsum([1, *(len(options) for options in self._options)])
         self._first = [int(offset) for offset in offsets[:-1]]
@@ -128,7 +128,7 @@ class Controller:
             if rng is not None:
                 choice = int(rng.choice(len(odds), p=odds))
             else:
-                choice = _nearest(parameter, self._options[place], candidate[parameter.name])
+                choice = nearest_option(parameter, self._options[place], candidate[parameter.name])
             yield _Step(place, choice, source, moment, odds)
             source, states = self._first[place] + choice, moment.after
 
@@ -224,7 +224,8 @@ def unpack(texts: Mapping[str, str], like: Mapping[str, Floats]) -> dict[str, Fl
     }
 
 
-def _options(parameter: Parameter) -> tuple[Scalar, ...]:
+def options_of(parameter: Parameter) -> tuple[Scalar, ...]:
+    """Return what a policy can choose from: all values, or some levels of a number."""
     listed = parameter.listed()
     if listed is not None and (len(listed) <= _LEVELS or hasattr(parameter, "values")):
         return listed
@@ -232,7 +233,7 @@ def _options(parameter: Parameter) -> tuple[Scalar, ...]:
     return tuple(dict.fromkeys(parameter.from_unit(float(each)) for each in middles))
 
 
-def _nearest(parameter: Parameter, options: Sequence[Scalar], value: Scalar) -> int:
+def nearest_option(parameter: Parameter, options: Sequence[Scalar], value: Scalar) -> int:
     """Return the place of the option that is the value, or nearest to it."""
     for place, option in enumerate(options):
         if option == value and type(option) is type(value):

@@ -8,6 +8,10 @@ REINFORCE with a moving baseline, as where nothing is shared.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import numpy as np
+
 from strandline.search.controller import Controller
 from strandline.search.reinforce import ReinforceSearch
 from strandline.search.space import Candidate, Space
@@ -55,6 +59,11 @@ class EnasSearch(ReinforceSearch):
     def controller(self) -> Controller:
         """The policy as it is now."""
         return self._controller
+
+    def children(self, rng: np.random.Generator) -> Iterator[Candidate]:
+        """Yield draws of the controller without end."""
+        while True:
+            yield self.controller.sample(rng)
 
     def _reinforce(self, candidate: Candidate, advantage: float) -> None:
         gradient = self._controller.gradient(candidate, advantage, self._entropy)

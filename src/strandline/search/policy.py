@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Generic, Protocol, TypeVar
+
+import numpy as np
 
 from strandline.search.algorithm import Observation
-from strandline.search.controller import Adam, Controller, pack, unpack
+from strandline.search.controller import Adam, pack, unpack
+from strandline.search.encoding import Floats
 from strandline.search.random import draw_new
 from strandline.search.record import Learner
 from strandline.search.space import Candidate, Space, candidate_key
@@ -18,8 +21,20 @@ from strandline.spec.errors import CorruptArtifactError
 _ATTEMPTS = 200
 
 
-class PolicySearch(Learner):
-    """Draws from a controller and rewards it for what it drew.
+class Policy(Protocol):
+    """Draws candidates, more of those that its weights favour."""
+
+    weights: dict[str, Floats]
+
+    def sample(self, rng: np.random.Generator) -> Candidate:
+        """Draw a candidate; whether it holds the constraints is not asked."""
+
+
+P = TypeVar("P", bound=Policy)
+
+
+class PolicySearch(Learner, Generic[P]):
+    """Draws from a policy and rewards it for what it drew.
 
     Args:
         rate: Adam's learning rate.
@@ -30,7 +45,7 @@ class PolicySearch(Learner):
         self,
         space: Space,
         seed: int,
-        controller: Controller,
+        controller: P,
         rate: float,
         decay: float,
         repeats: bool,

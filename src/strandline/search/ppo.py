@@ -16,7 +16,7 @@ from strandline.search.policy import PolicySearch
 from strandline.search.space import Candidate, Space
 
 
-class PpoSearch(PolicySearch):
+class PpoSearch(PolicySearch[Controller]):
     """PPO.
 
     Args:

@@ -30,6 +30,7 @@ ALGORITHMS = {
     "reinforce": "strandline.search.reinforce:ReinforceSearch",
     "ppo": "strandline.search.ppo:PpoSearch",
     "enas": "strandline.search.enas:EnasSearch",
+    "darts": "strandline.search.darts:DartsSearch",
     "pareto-predictor": "strandline.search.pareto_predictor:ParetoPredictor",
     "nsga2": "strandline.search.nsga2:Nsga2Search",
     "pbt": "strandline.search.population_based:PopulationBasedTraining",

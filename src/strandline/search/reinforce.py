@@ -12,7 +12,7 @@ from strandline.search.policy import PolicySearch
 from strandline.search.space import Candidate, Space
 
 
-class ReinforceSearch(PolicySearch):
+class ReinforceSearch(PolicySearch[Controller]):
     """REINFORCE.
 
     Args:

@@ -279,13 +279,16 @@ def test_names_that_come_to_the_same_stay_apart() -> None:
 def test_each_algorithm_of_katib_with_all_its_settings_is_converted(name: str) -> None:
     values = {"restart_strategy": "ipop", "base_estimator": "GP", "acq_func": "EI"}
     values |= {"acq_optimizer": "auto", "n_population": "40", "eta": "3", "r_l": "9"}
+    values |= {"batch_size": "64"}
     settings = {
         setting: values.get(setting, "1")
         for setting in KATIB_ALGORITHMS[name].settings
         if setting != "n_EI_candidates"  # hyperopt's spelling of the one before
     }
     algorithm = {"algorithmName": name, "algorithmSettings": named(*settings.items())}
-    conversion = convert(make_experiment(algorithm=algorithm))
+    # Architectures are all that Katib's DARTS searches.
+    base = make_darts() if name == "darts" else make_experiment()
+    conversion = convert({**base, "spec": {**base["spec"], "algorithm": algorithm}})
     assert conversion.search.spec.algorithm.name == KATIB_ALGORITHMS[name].ours
     told = [f for f in conversion.fates if f.path.startswith("spec.algorithm.algorithmSettings")]
     assert len(told) == 2 * len(settings)
@@ -296,7 +299,8 @@ def test_the_settings_that_algorithms_are_given_are_theirs(name: str) -> None:
     ours = KATIB_ALGORITHMS[name]
     theirs = signature(_registered(ALGORITHMS[ours.ours])).parameters
     for setting in ours.settings.values():
-        if setting.ours not in (None, SEED) and not str(setting.ours).startswith(STOPPING):
+        elsewhere = str(setting.ours).startswith((STOPPING, "space."))
+        if setting.ours not in (None, SEED) and not elsewhere:
             assert setting.ours in theirs
 
 
@@ -390,6 +394,79 @@ def test_an_architecture_search_takes_the_preset_of_architectures() -> None:
     assert space.family.value == "nasnet"
     fate = fate_of(conversion, "spec.nasConfig.operations[0].operationType")
     assert (fate.outcome, "3x3" in fate.note) == (Outcome.NO_EQUAL, True)
+
+
+DARTS = {
+    "num_epochs": "50",
+    "w_lr": "0.025",
+    "w_lr_min": "0.001",
+    "w_momentum": "0.9",
+    "w_weight_decay": "0.0003",
+    "w_grad_clip": "5.0",
+    "alpha_lr": "0.0003",
+    "alpha_weight_decay": "0.001",
+    "batch_size": "128",
+    "num_workers": "4",
+    "init_channels": "16",
+    "print_step": "50",
+    "num_nodes": "4",
+    "stem_multiplier": "3",
+}
+
+
+def make_darts(**changes: Any) -> dict[str, Any]:
+    """Return an Experiment like Katib's example of DARTS, with every setting there is."""
+    operations = [
+        {"operationType": name, "parameters": [make_parameter("k", "categorical", list=["3"])]}
+        for name in ("separable_convolution", "dilated_convolution", "avg_pooling")
+    ]
+    given: dict[str, Any] = {
+        "parameters": None,
+        "algorithm": {
+            "algorithmName": "darts",
+            "algorithmSettings": named(*DARTS.items()),
+        },
+        "nasConfig": {"graphConfig": {"numLayers": 3}, "operations": operations},
+        "maxTrialCount": 1,
+    }
+    return make_experiment(**{**given, **changes})
+
+
+def test_a_differentiable_search_is_one_here_too_with_its_settings() -> None:
+    conversion = convert(make_darts())
+    spec = conversion.search.spec
+    assert spec.algorithm.name == "darts"
+    assert spec.algorithm.settings == {
+        "epochs": 50,
+        "learning_rate": 0.0003,
+        "weight_decay": 0.001,
+    }
+    space, rerank = spec.space, spec.rerank
+    assert space.family is not None
+    assert space.family.value == "darts"
+    assert (space.network and space.network.filters, rerank and rerank.candidates) == (16, 1)
+    schedule = space.schedule
+    assert schedule is not None
+    assert (schedule.learning_rate, schedule.weight_decay) == (0.025, 0.0003)
+    assert schedule.batch_size == 128
+    told = [fate.path for fate in conversion.fates if fate.outcome is not Outcome.ADDED]
+    assert told == [shown(path) for path, _ in leaves(make_darts())]
+    without = {
+        list(DARTS)[place]
+        for place in range(len(DARTS))
+        if fate_of(conversion, f"spec.algorithm.algorithmSettings[{place}].value").outcome
+        is Outcome.NO_EQUAL
+    }
+    assert without == {
+        *("w_lr_min", "w_momentum", "w_grad_clip", "num_workers"),
+        *("print_step", "num_nodes", "stem_multiplier"),
+    }
+
+
+def test_a_differentiable_search_of_parameters_is_refused() -> None:
+    document = make_darts(nasConfig=None, parameters=[make_parameter("x", min="0", max="1")])
+    with pytest.raises(InvalidExperimentError, match="darts searches architectures"):
+        convert(document)
 
 
 def test_what_katib_assumes_is_stated() -> None:

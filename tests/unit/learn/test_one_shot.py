@@ -13,22 +13,35 @@ import torch
 from strandline.cells.family import Plan
 from strandline.cells.registry import FAMILIES, family
 from strandline.learn.one_shot.children import draw_children
-from strandline.learn.one_shot.sharing import Sharing
+from strandline.learn.one_shot.relaxed import straight_through
 from strandline.learn.one_shot.trials import ChildFactory, SharingFactory
 from strandline.learn.transfer_data import TransferData
 from strandline.ports import Assignment
 from strandline.search.cell_space import cell_space
+from strandline.search.darts import Strengths
 from strandline.search.enas import EnasSearch
 from strandline.search.space import Candidate
 from strandline.spec.errors import CorruptArtifactError, InvalidSpecError
 from strandline.spec.records import Scalar, Task
 from strandline.spec.search_space import Space
+from strandline.spec.v1alpha1 import NamedChoice
 from strandline.testing.coloured_images import LABELS, coloured_data
-from strandline.zoo.cells.registry import build_network
+from strandline.zoo.cells.registry import MIXABLE, build_network
 from strandline.zoo.cells.weight_bank import WeightBank
 
+SMALL: Mapping[str, Any] = {"imageSize": 16, "filters": 4, "cells": 1}
 PLAN = Plan(image_size=16, labels=3, filters=4, cells=1)
-SETTINGS: Mapping[str, Scalar] = {"epochs": 3, "rewards": 4}
+SETTINGS: Mapping[str, Mapping[str, Scalar]] = {
+    "enas": {"epochs": 3, "rewards": 4},
+    "darts": {"epochs": 3, "learning_rate": 0.2},
+    "darts mixed": {"epochs": 3, "learning_rate": 0.2, "relaxation": "mixed"},
+}
+RELAXABLE = ("nasbench201", "nasnet", "darts")
+
+
+def choose(name: str = "enas", **settings: Scalar) -> NamedChoice:
+    """Return an algorithm by its name, `darts mixed` being one; few epochs unless told."""
+    return NamedChoice(name=name.split()[0], settings={**SETTINGS[name], **settings})
 
 
 def make_space(name: str = "nasbench201", **fields: Any) -> Space:
@@ -36,7 +49,7 @@ def make_space(name: str = "nasbench201", **fields: Any) -> Space:
         {
             "preset": "cells",
             "family": name,
-            "network": {"imageSize": 16, "filters": 4, "cells": 1},
+            "network": SMALL,
             "schedule": {"batchSize": 8, "learningRate": 0.05},
             **fields,
         }
@@ -136,28 +149,39 @@ def test_a_bank_that_was_exported_and_taken_up_is_the_same() -> None:
 # ---------------------------------------------------------------- the sharing
 
 
-@pytest.mark.parametrize("name", FAMILIES)
-def test_every_family_can_share_weights(name: str, data: TransferData) -> None:
-    sharing = Sharing(data, make_space(name), {"epochs": 1, "rewards": 2}, threads=1)
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [
+        *(("enas", each) for each in FAMILIES),
+        *(("darts", each) for each in RELAXABLE),
+        *(("darts mixed", each) for each in MIXABLE),
+    ],
+)
+def test_every_family_can_share_weights(way: str, name: str, data: TransferData) -> None:
+    chosen = choose(way, epochs=1)
+    sharing = SharingFactory(data, make_space(name), chosen, threads=1).make()
     sharing.run_epoch()
-    assert np.isfinite([sharing.loss, sharing.reward]).all()
-    (child,) = draw_children(sharing.to_bytes(), make_space(name), 3, {"epochs": 1}, 0, 1)
+    assert len(sharing.metrics()) == 2
+    assert np.isfinite(list(sharing.metrics().values())).all()
+    (child,) = draw_children(sharing.to_bytes(), make_space(name), 3, chosen, 0, 1)
     logits = sharing.logits(sharing.child(child), np.arange(5))
     assert logits.shape == (5, 3)
     assert np.isfinite(logits).all()
 
 
+@pytest.mark.parametrize("way", ["enas", "darts"])
 def test_children_with_trained_weights_tell_colours_without_training_of_their_own(
+    way: str,
     data: TransferData,
 ) -> None:
     space = make_space(network={"imageSize": 16, "filters": 8, "cells": 1})
-    settings: dict[str, Scalar] = {"epochs": 30, "rewards": 3}
-    factory = SharingFactory(data, space, settings, threads=1)
+    chosen = choose(way, epochs=30)
+    factory = SharingFactory(data, space, chosen, threads=1)
     sharing = factory.make()
     while sharing.epochs_done < sharing.epochs:
         sharing.run_epoch()
     shared = sharing.to_bytes()
-    children = draw_children(shared, space, 3, settings, 0, 8)
+    children = draw_children(shared, space, 3, chosen, 0, 8)
     trials = ChildFactory(factory, shared, ("multiply_adds",))()
     scores = []
     for number, child in enumerate(children):
@@ -169,8 +193,15 @@ def test_children_with_trained_weights_tell_colours_without_training_of_their_ow
     assert trials.step().metrics["multiply_adds"] > 0
 
 
-def test_a_sharing_that_was_killed_goes_on_to_the_very_same_weights(data: TransferData) -> None:
-    factory = SharingFactory(data, make_space("nasnet"), SETTINGS, threads=1)
+@pytest.mark.parametrize(
+    ("way", "name"),
+    [("enas", "nasnet"), ("darts", "nasbench201"), ("darts mixed", "nasbench201")],
+)
+def test_a_sharing_that_was_killed_goes_on_to_the_very_same_weights(
+    way: str, name: str, data: TransferData
+) -> None:
+    space = make_space(name, network={**SMALL, "dropPath": 0.2})
+    factory = SharingFactory(data, space, choose(way), threads=1)
     calm = factory()
     calm.reset(Assignment(0, {}, 0, None))
     expected = [calm.step() for _ in range(3)]
@@ -184,18 +215,19 @@ def test_a_sharing_that_was_killed_goes_on_to_the_very_same_weights(data: Transf
     last = hit.step()
     assert last.metrics == expected[-1].metrics
     one, two = (factory.make(each.checkpoint) for each in (last, expected[-1]))
+    assert one.policy.save() == two.policy.save()
     own, other = one._bank.export(), two._bank.export()
     assert own.keys() == other.keys()
     assert all(torch.equal(own[name], other[name]) for name in own)
     drawn = [
-        draw_children(e.checkpoint or b"", make_space("nasnet"), 3, SETTINGS, 0, 5)
+        draw_children(e.checkpoint or b"", space, 3, choose(way), 0, 5)
         for e in (last, expected[-1])
     ]
     assert drawn[0] == drawn[1]
 
 
 def test_no_other_epoch_begins_when_the_time_is_up(data: TransferData) -> None:
-    trial = SharingFactory(data, make_space(), {"epochs": 50}, seconds=1e-9, threads=1)()
+    trial = SharingFactory(data, make_space(), choose(epochs=50), 1e-9, threads=1)()
     trial.reset(Assignment(0, {}, 0, None))
     assert trial.step().done
 
@@ -216,27 +248,87 @@ def test_the_controller_learns_which_operation_is_rewarded() -> None:
     assert share > 0.6
 
 
-def test_several_labels_an_image_are_shared_over_as_well(data: TransferData) -> None:
+@pytest.mark.parametrize("way", ["enas", "darts"])
+def test_several_labels_an_image_are_shared_over_as_well(way: str, data: TransferData) -> None:
     several = replace(
         data,
         task=Task.MULTILABEL,
         targets=np.eye(3, dtype=np.float32)[data.targets],
     )
-    sharing = Sharing(several, make_space(), {"epochs": 1, "rewards": 2}, threads=1)
+    sharing = SharingFactory(several, make_space(), choose(way), threads=1).make()
     sharing.run_epoch()
-    assert sharing.reward < 0
+    assert all(np.isfinite(list(sharing.metrics().values())))
+    if way == "enas":
+        assert sharing.metrics()["train/reward"] < 0
 
 
 def test_what_is_no_checkpoint_and_what_cannot_share_is_refused(data: TransferData) -> None:
-    sharing = Sharing(data, make_space(), SETTINGS, threads=1)
+    sharing = SharingFactory(data, make_space(), choose(), threads=1).make()
     with pytest.raises(CorruptArtifactError):
         sharing.load_bytes(b"nothing")
     with pytest.raises(CorruptArtifactError):
-        draw_children(b"nothing", make_space(), len(LABELS), SETTINGS, 0, 1)
+        draw_children(b"nothing", make_space(), len(LABELS), choose(), 0, 1)
     searched = make_space(
         parameters=[{"name": "learningRate", "type": "float", "min": 0.01, "max": 0.1}]
     )
     with pytest.raises(InvalidSpecError, match="take learningRate out"):
-        Sharing(data, searched, SETTINGS, threads=1)
+        SharingFactory(data, searched, choose(), threads=1).make()
     with pytest.raises(InvalidSpecError, match="no setting 'depth'"):
-        Sharing(data, make_space(), {"depth": 3}, threads=1)
+        SharingFactory(data, make_space(), choose(depth=3), threads=1).make()
+
+
+# ---------------------------------------------------------------- differentiable search
+
+
+@pytest.mark.parametrize(
+    ("way", "name", "why"),
+    [
+        ("darts", "mbconv", "darts cannot relax mbconv"),
+        ("darts mixed", "nasnet", "choose nasbench201 or darts"),
+    ],
+)
+def test_cells_that_cannot_be_relaxed_are_refused(
+    way: str, name: str, why: str, data: TransferData
+) -> None:
+    with pytest.raises(InvalidSpecError, match=why):
+        SharingFactory(data, make_space(name), choose(way), threads=1).make()
+
+
+@pytest.mark.parametrize("way", ["darts", "darts mixed"])
+def test_strengths_learn_from_images_that_the_weights_never_see(
+    way: str, data: TransferData
+) -> None:
+    sharing = SharingFactory(data, make_space(), choose(way), threads=1).make()
+    before = {name: each.copy() for name, each in sharing.policy.strengths.weights.items()}
+    sharing.run_epoch()
+    moved = sharing.policy.strengths.weights
+    assert any(not np.array_equal(moved[name], before[name]) for name in before)
+    learned, held_out = set(sharing._learned), set(sharing._held_out)
+    assert min(len(learned), len(held_out)) > 0
+    assert not learned & held_out
+    scored = set(np.flatnonzero(data.folds >= 0))
+    assert not scored & (learned | held_out)
+
+
+def test_a_draw_passes_the_gradient_of_its_share_straight_through() -> None:
+    strengths = Strengths(cell_space("nasbench201", PLAN, ()), 0, skips=2)
+    candidate = strengths.likeliest()
+    logits = {
+        name: torch.tensor(each, requires_grad=True) for name, each in strengths.weights.items()
+    }
+    shares = {name: each.softmax(0) for name, each in logits.items()}
+    odds = straight_through(shares, strengths, candidate)
+    for name, each in odds.items():
+        place = strengths.options[name].index(candidate[name])
+        assert each.detach().tolist() == [float(n == place) for n in range(5)]
+        (gradient,) = torch.autograd.grad(each[place], logits[name], retain_graph=True)
+        (expected,) = torch.autograd.grad(shares[name][place], logits[name])
+        assert torch.equal(gradient, expected)
+
+
+def test_the_likeliest_cell_is_the_first_child(data: TransferData) -> None:
+    sharing = SharingFactory(data, make_space(), choose("darts"), threads=1).make()
+    sharing.run_epoch()
+    drawn = draw_children(sharing.to_bytes(), make_space(), 3, choose("darts"), 0, 6)
+    assert drawn[0] == sharing.policy.strengths.likeliest()
+    assert len(drawn) == 6

@@ -28,7 +28,8 @@ class Setting:
 
     Attributes:
         parse: turns Katib's text into a value, or raises ValueError saying what it must be.
-        ours: the setting of our algorithm; `SEED` for the Search's seed; None without equal.
+        ours: the setting of our algorithm, or what begins with `earlyStopping.` or `space.`;
+            `SEED` for the Search's seed; None without equal.
         note: why it has no equal and what to do, or how the meaning differs.
     """
 
@@ -176,14 +177,22 @@ _ENAS = {
     "controller_train_steps": Setting(_whole(1), None, _CONTROLLER_NOTE),
     "controller_log_every_steps": Setting(_whole(1), None, "logging only: leave it out"),
 }
-_INSIDE = "it belongs to the training inside a trial: state it in the space or the trainable"
+_FIXED = "ours is fixed"
 _DARTS = {
-    name: Setting(_any, None, _INSIDE)
-    for name in (
-        *("num_epochs", "w_lr", "w_lr_min", "w_momentum", "w_weight_decay", "w_grad_clip"),
-        *("alpha_lr", "alpha_weight_decay", "batch_size", "num_workers", "init_channels"),
-        *("print_step", "num_nodes", "stem_multiplier"),
-    )
+    "num_epochs": Setting(_whole(1), "epochs"),
+    "w_lr": Setting(_real(0, 10, open_low=True), "space.schedule.learningRate"),
+    "w_lr_min": Setting(_real(0), None, "our rate falls to 0"),
+    "w_momentum": Setting(_real(0, 1), None, f"{_FIXED}: 0.9"),
+    "w_weight_decay": Setting(_real(0, 1), "space.schedule.weightDecay"),
+    "w_grad_clip": Setting(_real(0), None, f"{_FIXED}: a gradient has a length of 5 at most"),
+    "alpha_lr": Setting(_real(0, open_low=True), "learning_rate"),
+    "alpha_weight_decay": Setting(_real(0), "weight_decay"),
+    "batch_size": Setting(_whole(2, 8192), "space.schedule.batchSize"),
+    "num_workers": Setting(_whole(0), None, "images are read by a worker before it begins"),
+    "init_channels": Setting(_whole(1, 512), "space.network.filters"),
+    "print_step": Setting(_whole(1), None, "logging only: leave it out"),
+    "num_nodes": Setting(_whole(1), None, f"{_FIXED} by the family: 4 nodes a cell"),
+    "stem_multiplier": Setting(_whole(1), None, f"{_FIXED} by the family: 3"),
 }
 
 KATIB_ALGORITHMS: Mapping[str, Algorithm] = {
@@ -209,10 +218,11 @@ KATIB_ALGORITHMS: Mapping[str, Algorithm] = {
         "the controller learns from each trial's own result; weights are not shared between trials",
     ),
     "darts": Algorithm(
-        "predictor-evolution",
+        "darts",
         _DARTS,
-        "the differentiable search is one opaque trial in Katib; here cells are searched trial "
-        "by trial, guided by a predictor",
+        "first order and one cell drawn for each step instead of a mixture (`relaxation: mixed` "
+        "is that), at most two skip connections a cell; then the cells found are trials, and the "
+        "best is trained by itself",
         unserved="its one trial searches by itself, so there is nothing to suggest: keep Katib's "
         "own image for it, or convert the Experiment with `strandline katib convert`",
     ),

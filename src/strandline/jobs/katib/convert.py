@@ -75,9 +75,14 @@ def convert(document: Any, dataset: str | None = None) -> Conversion:
     reader.report.converted(("apiVersion",), "apiVersion", API_VERSION)
     reader.report.converted(("kind",), "kind", "Search")
     metadata = _metadata(reader)
-    spec = {"dataset": _dataset(reader, dataset), "space": convert_space(reader)}
+    spec: dict[str, Any] = {
+        "dataset": _dataset(reader, dataset),
+        "space": convert_space(reader),
+    }
     spec |= _objective(reader)
-    spec |= convert_algorithm(reader)
+    algorithm = convert_algorithm(reader)
+    spec["space"] |= algorithm.pop("space", {})
+    spec |= algorithm
     spec |= convert_early_stopping(reader, spec)
     spec |= _budget(reader)
     tell_surroundings(reader)

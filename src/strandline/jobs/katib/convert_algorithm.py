@@ -19,8 +19,12 @@ from strandline.jobs.katib.fates import Path
 from strandline.jobs.katib.reader import Reader
 from strandline.search.registry import ALGORITHMS
 from strandline.spec.errors import InvalidSpecError
+from strandline.spec.v1alpha1 import ONE_SHOT
 
 _STOPPING = "earlyStopping."
+_SPACE = "space."
+_NAS: Path = ("spec", "nasConfig")
+_RERANKED = 10
 _ALGORITHM: Path = ("spec", "algorithm")
 _OWN_SETTINGS: Path = (*_ALGORITHM, "algorithmSettings")
 _STOP: Path = ("spec", "earlyStopping")
@@ -28,7 +32,10 @@ DEFAULT_ALGORITHM = "tpe"
 
 
 def convert_algorithm(reader: Reader) -> dict[str, Any]:
-    """Return `algorithm`, and `seed` and `earlyStopping` where the algorithm holds them."""
+    """Return `algorithm`, and `seed`, `earlyStopping`, `space`, `rerank` where it holds them.
+
+    `space` is what is added to the space that the Experiment has.
+    """
     path = (*_ALGORITHM, "algorithmName")
     name = reader.text(path)
     known = KATIB_ALGORITHMS.get(name)
@@ -46,10 +53,34 @@ def convert_algorithm(reader: Reader) -> dict[str, Any]:
     if SEED in found:
         made["seed"] = found.pop(SEED)
     stopping = {k: found.pop(k) for k in list(found) if k.startswith(_STOPPING)}
+    space = {k.removeprefix(_SPACE): found.pop(k) for k in list(found) if k.startswith(_SPACE)}
     made["algorithm"] = _choice(known.ours, found)
+    if space:
+        made["space"] = _nested(space)
     if known.early_stopping:
         settings = {key.removeprefix(_STOPPING): value for key, value in stopping.items()}
         made["earlyStopping"] = _choice(known.early_stopping, settings)
+    if known.ours in ONE_SHOT:
+        made |= _one_shot(reader, name)
+    return made
+
+
+def _one_shot(reader: Reader, name: str) -> dict[str, Any]:
+    """Return what else a search with shared weights needs."""
+    if not reader.has(_NAS):
+        reader.refuse(_NAS, f"it is missing: {name} searches architectures, not parameters")
+    best = 1 if reader.text((*_ALGORITHM[:1], "maxTrialCount")) == "1" else _RERANKED
+    note = "so many of the best cells are trained by themselves: shared weights are no model"
+    reader.report.added("spec.rerank.candidates", best, note)
+    return {"rerank": {"candidates": best}}
+
+
+def _nested(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return values by path, `network.filters`, as documents."""
+    made: dict[str, Any] = {}
+    for path, value in values.items():
+        above, _, name = path.rpartition(".")
+        made.setdefault(above, {})[name] = value
     return made
 
 
@@ -118,6 +149,8 @@ def _tell_setting(
     elif ours.startswith(_STOPPING):
         place = f"spec.earlyStopping.settings.{ours.removeprefix(_STOPPING)}"
         reader.report.converted(path, place, setting.note)
+    elif ours.startswith(_SPACE):
+        reader.report.converted(path, f"spec.{ours}", setting.note)
     elif ours != SEED:
         reader.report.converted(path, f"{target}.{ours}", setting.note)
     elif same:

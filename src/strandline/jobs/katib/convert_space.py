@@ -194,7 +194,9 @@ def _distribution(reader: Reader, path: Path, distribution: str, target: str) ->
 def _architectures(reader: Reader) -> dict[str, Any]:
     """Choose the preset of cells; what the operations were is told, but not carried over."""
     report = reader.report
-    preset, cells = SpacePreset.CELLS.value, CellFamily.NASNET.value
+    algorithm = reader.text(("spec", "algorithm", "algorithmName"))
+    family = CellFamily.DARTS if algorithm == "darts" else CellFamily.NASNET
+    preset, cells, nearest = SpacePreset.CELLS.value, family.value, _NEAREST[family]
     note = f"the Search takes the {preset} preset with the cells of {cells}"
     report.no_equal(
         NAS, f"{note}, which has its own operations: see the reference of architecture spaces"
@@ -214,7 +216,7 @@ def _architectures(reader: Reader) -> dict[str, Any]:
         for parameter in reader.entries((*path, "parameters")):
             for field, problem in problems_of(declared_at(reader, parameter)):
                 reader.refuse((*parameter, *field.split(".")), problem)
-        near = _NEAREST.get(operation, "none")
+        near = nearest.get(operation, "none")
         why = f"{note}, which has its own operations; nearest to {operation!r}: {near}"
         report.no_equal(path, why)
     report.added("spec.space.preset", preset, f"instead of {shown(NAS)}")
@@ -223,13 +225,22 @@ def _architectures(reader: Reader) -> dict[str, Any]:
 
 
 _NEAREST = {
-    "convolution": "convolutions 1x1, 3x3, 1x3-3x1, 1x7-7x1",
-    "separable_convolution": "separable convolutions 3x3, 5x5, 7x7",
-    "depthwise_convolution": "separable convolutions 3x3, 5x5, 7x7",
-    "dilated_convolution": "the dilated convolution 3x3",
-    "max_pooling": "max pooling 3x3, 5x5, 7x7",
-    "avg_pooling": "average pooling 3x3",
-    "reduction": "the reduction cell, which the search finds as well",
-    "skip_connection": "identity",
+    CellFamily.NASNET: {
+        "convolution": "convolutions 1x1, 3x3, 1x3-3x1, 1x7-7x1",
+        "separable_convolution": "separable convolutions 3x3, 5x5, 7x7",
+        "depthwise_convolution": "separable convolutions 3x3, 5x5, 7x7",
+        "dilated_convolution": "the dilated convolution 3x3",
+        "max_pooling": "max pooling 3x3, 5x5, 7x7",
+        "avg_pooling": "average pooling 3x3",
+        "reduction": "the reduction cell, which the search finds as well",
+        "skip_connection": "identity",
+    },
+    CellFamily.DARTS: {
+        "separable_convolution": "separable convolutions 3x3, 5x5",
+        "dilated_convolution": "dilated separable convolutions 3x3, 5x5",
+        "max_pooling": "max pooling 3x3",
+        "avg_pooling": "average pooling 3x3",
+        "skip_connection": "the skip connection",
+    },
 }
-"""NASNet's operations (arXiv 1707.07012, section 3) nearest to Katib's."""
+"""Operations of our cells (arXiv 1707.07012, 1806.09055) nearest to Katib's."""

@@ -1,36 +1,54 @@
-"""The children of a search with shared weights: drawn from what the controller has learned.
+"""The children of a search with shared weights: drawn from what its policy has learned.
 
 Nothing here needs torch: the process that decides what to try draws them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 
 from strandline.learn.scratch.recipe import scratch_space
-from strandline.search.enas import EnasSearch
+from strandline.search.algorithm import Algorithm
 from strandline.search.registry import make_algorithm
 from strandline.search.space import Candidate, Space
 from strandline.spec.errors import CorruptArtifactError
-from strandline.spec.records import Scalar
 from strandline.spec.search_space import Space as SpaceSpec
+from strandline.spec.v1alpha1 import NamedChoice
 
 POLICY = "policy"
-"""Name of the checkpoint's tensor, uint8, that holds the controller's state."""
+"""Name of the checkpoint's tensor, uint8, that holds the policy's state."""
 # Draws for each child that is wanted: a policy that is sure repeats itself.
 _DRAWS_PER_CHILD = 20
 
 
-def make_policy(space: Space, seed: int, settings: Mapping[str, Scalar]) -> EnasSearch:
-    """Return the untrained controller of a search.
+class OneShotAlgorithm(Algorithm, Protocol):
+    """An algorithm that is trained along with shared weights before the first trial.
+
+    Attributes:
+        epochs: times that the weights see each of their training images.
+    """
+
+    epochs: int
+
+    def children(self, rng: np.random.Generator) -> Iterator[Candidate]:
+        """Yield what to try after that, the best guess first, without end."""
+
+
+def make_policy(space: Space, seed: int, chosen: NamedChoice) -> OneShotAlgorithm:
+    """Return the untrained policy of a search.
+
+    Args:
+        chosen: the Search's algorithm, one of `ONE_SHOT`.
 
     Raises:
         InvalidSpecError: no such setting.
     """
-    made = make_algorithm("enas", space, seed, {**settings, "repeats": True})
-    assert isinstance(made, EnasSearch), "registered so"
+    settings = {**chosen.settings, "repeats": True}
+    made: OneShotAlgorithm = make_algorithm(chosen.name, space, seed, settings)  # type: ignore[assignment]  # those of ONE_SHOT are
     return made
 
 
@@ -38,15 +56,16 @@ def draw_children(
     shared: bytes,
     written: SpaceSpec,
     labels: int,
-    settings: Mapping[str, Scalar],
+    chosen: NamedChoice,
     seed: int,
     count: int,
 ) -> Sequence[Candidate]:
-    """Draw at most so many different cells from a trained controller.
+    """Draw at most so many different cells from a trained policy.
 
     Args:
         shared: a checkpoint of the shared weights.
         written: the space of the Search.
+        chosen: its algorithm.
 
     Raises:
         CorruptArtifactError: it is no such checkpoint.
@@ -55,17 +74,16 @@ def draw_children(
     from safetensors.numpy import load
 
     space = scratch_space(written, labels)
-    policy = make_policy(space, seed, settings)
+    policy = make_policy(space, seed, chosen)
     try:
         policy.load(load(shared)[POLICY].tobytes())
     except (SafetensorError, KeyError) as error:
         raise CorruptArtifactError(f"these are no shared weights ({error})") from error
     found: dict[str, Candidate] = {}
-    rng = np.random.default_rng([seed, count])
-    for _ in range(_DRAWS_PER_CHILD * count):
+    drawn = policy.children(np.random.default_rng([seed, count]))
+    for candidate in islice(drawn, _DRAWS_PER_CHILD * count):
         if len(found) == count:
             break
-        candidate = policy.controller.sample(rng)
         if space.feasible(candidate):
             found.setdefault(space.canonical(candidate), candidate)
     return list(found.values())

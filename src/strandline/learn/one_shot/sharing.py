@@ -1,10 +1,8 @@
-"""Shared weights and the policy over children, trained in turns (ENAS, arXiv 1802.03268).
+"""Weights that all children of a search share, trained along with a policy over children.
 
-An epoch has two phases, as published (section 2.2). Each batch of training images is
-learned from by a child that the controller draws, with the weights it shares with all
-others. Then the controller is rewarded for children it draws: by how they do, with these
-weights, on images that the weights never learn from. Those are a part of the training
-images; what the Search scores its trials by stays unseen.
+How policy and weights are trained in turns is what the algorithms differ in: `ControlledSharing`
+and `RelaxedSharing`. Common to them: the weights learn from most of the training images, the
+policy from the rest; what the Search scores its trials by stays unseen by both.
 
 As everywhere here, an epoch is a function of the state before it, the seed and its number.
 """
@@ -12,7 +10,9 @@ As everywhere here, an epoch is a function of the state before it, the seed and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from strandline.learn.features import Rows
 from strandline.learn.heads.contract import Floats
-from strandline.learn.one_shot.children import POLICY, make_policy
-from strandline.learn.scratch.batches import batches_in_epoch, draw_batches
+from strandline.learn.one_shot.children import POLICY, OneShotAlgorithm
+from strandline.learn.scratch.batches import Batch
 from strandline.learn.scratch.fitting import (
     LONGEST_GRADIENT,
     distance,
@@ -32,50 +32,47 @@ from strandline.learn.scratch.fitting import (
     set_rate,
 )
 from strandline.learn.scratch.pixels import Pixels, load_pixels
-from strandline.learn.scratch.recipe import read_recipe, scratch_space
+from strandline.learn.scratch.recipe import read_recipe
 from strandline.learn.transfer_data import NEVER_SCORED, TransferData
-from strandline.search.algorithm import Observation
 from strandline.search.space import Candidate
 from strandline.spec.errors import CorruptArtifactError, InvalidSpecError
 from strandline.spec.networks import Network, Schedule
-from strandline.spec.records import Scalar, Task
 from strandline.spec.search_space import Space
 from strandline.zoo.cells.network import CellNetwork
 from strandline.zoo.cells.registry import build_network
 from strandline.zoo.cells.weight_bank import WeightBank
 
-_REWARD_SHARE = 0.2
-_REWARD_IMAGES = 256
+_HELD_OUT_SHARE = 0.2
 _RECALIBRATION_IMAGES = 1024
 _BATCH = 256
 _STATE = "state"
 
 
-class Sharing:
+P = TypeVar("P", bound=OneShotAlgorithm)
+
+
+class Sharing(ABC, Generic[P]):
     """Shared weights and their policy.
 
     Attributes:
         epochs_done: of `epochs`.
-        loss: mean over the last epoch's batches; NaN before the first.
-        reward: mean over the last epoch's rewards; NaN without any.
+        figures: means over the last epoch, in the order of `figure_names`; NaN before the first.
         seconds: spent so far; kept by whoever measures them.
 
     Args:
         data: with one fold to be scored by.
         space: of the Search, preset `cells`.
-        settings: of its algorithm.
+        policy: over its candidates, as it is made.
         threads: of torch on a CPU; as it is set if None.
 
     Raises:
         InvalidSpecError: parameters are searched that change how networks learn.
     """
 
+    figure_names: tuple[str, ...]
+
     def __init__(
-        self,
-        data: TransferData,
-        space: Space,
-        settings: Mapping[str, Scalar],
-        threads: int | None = None,
+        self, data: TransferData, space: Space, policy: P, threads: int | None = None
     ) -> None:
         if space.parameters:
             names = ", ".join(each.name for each in space.parameters)
@@ -85,21 +82,17 @@ class Sharing:
             )
         if threads is not None:
             torch.set_num_threads(threads)
-        self._data, self._space = data, space
-        self._cells = scratch_space(space, len(data.labels))
-        self.policy = make_policy(self._cells, data.seed, settings)
-        self._schedule = (space.schedule or Schedule()).model_copy(
-            update={"epochs": self.policy.epochs}
-        )
+        self._data, self._space, self.policy = data, space, policy
+        self._schedule = (space.schedule or Schedule()).model_copy(update={"epochs": policy.epochs})
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         size = (space.network or Network()).image_size
         self._pixels = load_pixels(data.open_store, data.images, size, data.cache_dir)
         self._targets = torch.from_numpy(np.asarray(data.targets)).to(self._device)
         self._bank = WeightBank()
-        self._learned, self._rewarding = _divide(data)
-        self._drawn = 0
+        self._learned, self._held_out = _divide(data)
+        self._drawn = 0  # candidates of the policy, over all epochs
         self.epochs_done = 0
-        self.loss = self.reward = math.nan
+        self.figures = [math.nan for _ in self.figure_names]
         self.seconds = 0.0
 
     @property
@@ -108,12 +101,15 @@ class Sharing:
         return self._schedule.epochs
 
     def run_epoch(self) -> None:
-        """Train the weights on every image once, then the controller."""
-        epoch, seed = self.epochs_done, self._data.seed
-        with seeded(seed, epoch + 1):
-            self.loss = self._train_weights(epoch)
-            self.reward = self._train_policy(np.random.default_rng([seed, epoch, 1]))
+        """Train the weights on every image of theirs once, and the policy."""
+        with seeded(self._data.seed, self.epochs_done + 1):
+            self.figures = list(self._train(self.epochs_done))
         self.epochs_done += 1
+
+    def metrics(self) -> Mapping[str, float]:
+        """Return the figures of the last epoch that there are, by name."""
+        named = zip(self.figure_names, self.figures, strict=True)
+        return {name: value for name, value in named if not math.isnan(value)}
 
     def child(self, candidate: Candidate) -> CellNetwork:
         """Build a network with copies of the shared weights, ready to be scored.
@@ -148,7 +144,7 @@ class Sharing:
 
         tensors = self._bank.export()
         tensors[POLICY] = torch.frombuffer(bytearray(self.policy.save()), dtype=torch.uint8)
-        state = [self.epochs_done, self._drawn, self.loss, self.reward, self.seconds]
+        state = [self.epochs_done, self._drawn, self.seconds, *self.figures]
         tensors[_STATE] = torch.tensor(state, dtype=torch.float64)
         content: bytes = save(tensors)
         return content
@@ -165,7 +161,7 @@ class Sharing:
         try:
             tensors = load(content)
             self.policy.load(tensors.pop(POLICY).numpy().tobytes())
-            epochs, drawn, self.loss, self.reward, self.seconds = tensors.pop(_STATE).tolist()
+            epochs, drawn, self.seconds, *self.figures = tensors.pop(_STATE).tolist()
             self._bank.take_up(tensors, self._device)
         except (SafetensorError, KeyError, ValueError, RuntimeError) as error:
             raise CorruptArtifactError(
@@ -173,78 +169,48 @@ class Sharing:
             ) from error
         self.epochs_done, self._drawn = int(epochs), int(drawn)
 
-    # ------------------------------------------------------------ inside
+    # ------------------------------------------------------------ for the ways to train
 
-    def _train_weights(self, epoch: int) -> float:
-        schedule = self._schedule
-        steps = batches_in_epoch(len(self._learned), schedule)
-        rng = np.random.default_rng([self._data.seed, epoch])
-        children = np.random.default_rng([self._data.seed, epoch, 2])
-        total = torch.zeros((), device=self._device)
-        for step, batch in enumerate(draw_batches(self._pixels, self._learned, schedule, rng)):
-            done = epoch + step / steps
-            network = self._build(self._choose(children))
-            optimizer = make_optimizer(network, schedule)
-            self._bank.lend(network, optimizer)
-            network.train()
-            network.set_progress(done / schedule.epochs)
-            set_rate(optimizer, learning_rate(schedule, done))
-            loss = self._loss(network, batch.pixels, batch.rows)
-            torch.autograd.backward(loss)
-            nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
-            optimizer.step()
-            total += loss.detach()
-        return float(total) / steps
+    @abstractmethod
+    def _train(self, epoch: int) -> Sequence[float]:
+        """Train weights and policy for an epoch; return the figures."""
 
-    def _train_policy(self, rng: np.random.Generator) -> float:
-        rewards = []
-        for _ in range(self.policy.rewards):
-            candidate = self._draw()
-            network = self._build(candidate)
-            self._bank.lend(network)
-            network.train()  # the statistics of the bank are of no child
-            count = min(_REWARD_IMAGES, len(self._rewarding))
-            rows = rng.choice(self._rewarding, count, replace=False)
-            rewards.append(self._judge(network, rows))
-            self.policy.observe(Observation(self._drawn, candidate, rewards[-1]))
-        return float(np.mean(rewards)) if rewards else math.nan
+    def _learn(self, network: CellNetwork, batch: Batch, done: float) -> Tensor:
+        """Let shared weights learn from a batch as `network`, after so many epochs.
 
-    def _judge(self, network: CellNetwork, rows: Rows) -> float:
-        """Return the share of images told right; with several labels an image, minus the loss."""
-        with torch.no_grad():
-            if self._data.task is Task.MULTILABEL:
-                return -float(self._loss(network, self._pixels[rows], rows))
-            logits = network(normalise(self._pixels[rows], self._device))
-            right = logits.argmax(1) == self._targets[torch.from_numpy(rows).to(self._device)]
-        return float(right.float().mean())
+        Returns the loss before, without a gradient.
+        """
+        optimizer = make_optimizer(network, self._schedule)
+        optimizer.zero_grad()  # a mixture has those of the last batch
+        self._bank.lend(network, optimizer)
+        network.train()
+        network.set_progress(done / self._schedule.epochs)
+        set_rate(optimizer, learning_rate(self._schedule, done))
+        loss = self._loss(network, batch.pixels, batch.rows)
+        torch.autograd.backward(loss)
+        nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
+        optimizer.step()
+        return loss.detach()
 
     def _loss(self, network: CellNetwork, pixels: Pixels, rows: Rows) -> Tensor:
         targets = self._targets[torch.from_numpy(rows).to(self._device)]
         logits = network(normalise(pixels, self._device))
         return distance(logits, targets, self._data.task, self._schedule)
 
-    def _choose(self, rng: np.random.Generator) -> Candidate:
-        """Return the child that learns from a batch: the policy's, or any."""
-        return self._cells.sample(rng) if rng.random() < self.policy.uniform else self._draw()
-
-    def _draw(self) -> Candidate:
-        self._drawn += 1
-        candidate = self.policy.suggest(self._drawn, ())
-        assert candidate is not None, "it may repeat itself"
-        return candidate
-
     def _build(self, candidate: Candidate) -> CellNetwork:
         recipe = read_recipe(self._space, candidate)
         plan = recipe.plan(len(self._data.labels))
-        network = build_network(recipe.family.value, recipe.cell, plan)
+        return self._move(build_network(recipe.family.value, recipe.cell, plan))
+
+    def _move(self, network: CellNetwork) -> CellNetwork:
         moved: CellNetwork = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know no memory format with a device
         return moved
 
 
 def _divide(data: TransferData) -> tuple[Rows, Rows]:
-    """Return the training images that weights learn from, and those that reward the policy."""
+    """Return the training images that weights learn from, and those that the policy does."""
     rows = np.random.default_rng(data.seed).permutation(np.flatnonzero(data.folds == NEVER_SCORED))
-    count = max(1, round(_REWARD_SHARE * len(rows)))
+    count = max(1, round(_HELD_OUT_SHARE * len(rows)))
     return rows[count:], rows[:count]
 
 

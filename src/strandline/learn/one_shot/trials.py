@@ -7,20 +7,27 @@ shares with all others, which takes as long as looking at the images: its trial 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from strandline.learn.scratch.recipe import read_recipe
+from strandline.learn.one_shot.children import make_policy
+from strandline.learn.scratch.recipe import read_recipe, scratch_space
 from strandline.learn.scratch.trials import measure_candidate, validation_rows
 from strandline.learn.transfer_data import TransferData
 from strandline.learn.validation import validation_metrics
 from strandline.ports import Assignment, StepReport
-from strandline.spec.records import Scalar
 from strandline.spec.search_space import Space
+from strandline.spec.v1alpha1 import NamedChoice
 
 if TYPE_CHECKING:
     from strandline.learn.one_shot.sharing import Sharing
+
+SHARINGS = {
+    "enas": "strandline.learn.one_shot.controlled:ControlledSharing",
+    "darts": "strandline.learn.one_shot.relaxed:RelaxedSharing",
+}
+"""How weights are shared, by the Search's algorithm."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,25 +37,32 @@ class SharingFactory:
     Attributes:
         data: with one fold to be scored by.
         space: of the Search, preset `cells`.
-        settings: of its algorithm.
+        algorithm: of the Search, one of `SHARINGS`.
         seconds: after which no other epoch begins; None for all epochs.
         threads: of the worker.
     """
 
     data: TransferData
     space: Space
-    settings: Mapping[str, Scalar] = field(default_factory=dict)
+    algorithm: NamedChoice
     seconds: float | None = None
     threads: int | None = None
 
     def __call__(self) -> SharingTrainable:
         return SharingTrainable(self)
 
-    def make(self, content: bytes | None = None) -> Sharing:
-        """Return the sharing, as far as a checkpoint tells it is."""
-        from strandline.learn.one_shot.sharing import Sharing
+    def make(self, content: bytes | None = None) -> Sharing[Any]:
+        """Return the sharing, as far as a checkpoint tells it is.
 
-        made = Sharing(self.data, self.space, self.settings, self.threads)
+        Raises:
+            InvalidSpecError: no such setting, or the space cannot be searched like that.
+        """
+        module, _, name = SHARINGS[self.algorithm.name].partition(":")
+        cells = scratch_space(self.space, len(self.data.labels))
+        policy = make_policy(cells, self.data.seed, self.algorithm)
+        made: Sharing[Any] = getattr(import_module(module), name)(
+            self.data, self.space, policy, self.threads
+        )
         if content is not None:
             made.load_bytes(content)
         return made
@@ -60,7 +74,7 @@ class SharingTrainable:
     def __init__(self, made_by: SharingFactory) -> None:
         self._made_by = made_by
         self._number = -1
-        self._sharing: Sharing | None = None
+        self._sharing: Sharing[Any] | None = None
 
     def reset(self, assignment: Assignment) -> None:
         """Take it up, from its last epoch if there is one."""
@@ -76,14 +90,11 @@ class SharingTrainable:
             sharing.run_epoch()
         seconds = time.monotonic() - started
         sharing.seconds += seconds
-        metrics = {"train/loss": sharing.loss}
-        if sharing.policy.rewards:
-            metrics["train/reward"] = sharing.reward
         late = limit is not None and sharing.seconds >= limit
         return StepReport(
             number=self._number,
             step=sharing.epochs_done,
-            metrics=metrics,
+            metrics=sharing.metrics(),
             done=late or sharing.epochs_done >= sharing.epochs,
             seconds=seconds,
             checkpoint=sharing.to_bytes(),

@@ -18,7 +18,7 @@ from strandline.spec.kinds.references import (
 )
 from strandline.spec.kinds.search_status import SearchStatus
 from strandline.spec.naming import AGE, Column, KindNames, ready_columns
-from strandline.spec.networks import Network, Schedule
+from strandline.spec.networks import CellFamily, Network, Schedule
 from strandline.spec.rules import Rule, SpecModel, keyed_by
 from strandline.spec.search_space import Space, SpacePreset
 from strandline.spec.status import Status
@@ -116,7 +116,7 @@ class Rerank(SpecModel):
     )
 
 
-ONE_SHOT = frozenset({"enas"})
+ONE_SHOT = frozenset({"enas", "darts"})
 """Algorithms whose trials share weights, which are trained before the first trial."""
 
 
@@ -140,14 +140,23 @@ class SearchSpec(SpecModel):
             message="rerank belongs to the space preset cells",
         ),
         Rule(
-            cel="self.algorithm.name != 'enas' || (has(self.rerank)"
+            cel="!(self.algorithm.name in ['enas', 'darts']) || (has(self.rerank)"
             " && !has(self.space.parameters))",
             holds=lambda s: (
                 s.algorithm.name not in ONE_SHOT
                 or (s.rerank is not None and s.space.parameters is None)
             ),
-            message="enas needs the space preset cells without parameters, and rerank: what "
-            "its trials share is no model",
+            message="enas and darts need the space preset cells without parameters, and rerank: "
+            "what their trials share is no model",
+        ),
+        Rule(
+            cel="self.algorithm.name != 'darts' || !has(self.space.family)"
+            " || self.space.family != 'mbconv'",
+            holds=lambda s: (
+                s.algorithm.name != "darts" or s.space.family is not CellFamily.MBCONV
+            ),
+            message="darts cannot relax the family mbconv, whose decisions about a stage all set "
+            "the same convolutions: choose another family, or enas",
         ),
     )
     dataset: DatasetRef = Field(description="What to learn from.")

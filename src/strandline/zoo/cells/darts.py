@@ -2,31 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from strandline.cells.darts import CELLS, INPUTS, NODES, STATES, Darts, edges, stem_filters
+from strandline.cells.darts import (
+    CELLS,
+    INPUTS,
+    NODES,
+    STATES,
+    Darts,
+    edges,
+    stem_filters,
+    ways_in,
+)
 from strandline.cells.family import Candidate, Plan
 from strandline.cells.skeleton import Place, body, drop_rate
 from strandline.cells.tally import Shape
 from strandline.zoo.cells.layers import (
     ConvNorm,
     FactorizedReduction,
+    Mixture,
     Separable,
     States,
     Step,
     TwiceSeparable,
+    Way,
     initialise,
 )
 from strandline.zoo.cells.network import StackedNetwork
 
 
 class DartsNetwork(StackedNetwork):
-    """Stem, cells and heads."""
+    """Stem, cells and heads.
 
-    def __init__(self, candidate: Candidate, plan: Plan) -> None:
+    Without a candidate every node reads every earlier state, through every operation.
+    """
+
+    def __init__(self, candidate: Candidate | None, plan: Plan) -> None:
         super().__init__(plan)
-        Darts().validate(candidate)
+        if candidate is not None:
+            Darts().validate(candidate)
         shapes = self._add_stem(plan)
         stack = body(plan)
         for place in stack:
@@ -65,10 +82,15 @@ class _Cell(nn.Module):
     """One cell; `shape` is that of its output."""
 
     def __init__(
-        self, candidate: Candidate, place: Place, previous: Shape, current: Shape, rate: float
+        self,
+        candidate: Candidate | None,
+        place: Place,
+        previous: Shape,
+        current: Shape,
+        rate: float,
     ) -> None:
         super().__init__()
-        filters = place.filters
+        filters, cell = place.filters, CELLS[place.reduction]
         self.previous: nn.Module = (
             FactorizedReduction(previous.channels, filters)
             if previous.size != current.size
@@ -76,11 +98,16 @@ class _Cell(nn.Module):
         )
         self.current = ConvNorm(current.channels, filters, 1)
         self.steps = nn.ModuleList()
-        for state, operation, _ in edges(candidate, CELLS[place.reduction]):
-            stride = 2 if place.reduction and state in INPUTS else 1
-            layers, rectify = _operation(operation, filters, stride)
-            drops = operation != "skip_connect"
-            self.steps.append(Step(state, operation, layers, rectify, rate if drops else 0))
+        for node in range(NODES):
+            ways = ways_in(cell, node)
+            if candidate is None:
+                every = [_step(place, node, each, ways[each], rate) for each in ways]
+                self.steps.append(Mixture(every))
+                continue
+            for state, operation, _ in edges(candidate, cell)[2 * node : 2 * node + 2]:
+                read = (state, operation)
+                way = [w for w in ways[read] if all(candidate[name] == v for name, v in w)]
+                self.steps.append(_step(place, node, read, way, rate))
         self.shape = current.strided(NODES * filters, 2 if place.reduction else 1)
 
     def forward(self, previous: Tensor, current: Tensor) -> Tensor:
@@ -92,10 +119,21 @@ class _Cell(nn.Module):
             }
         )
         nodes = STATES[len(INPUTS) :]
+        each = len(self.steps) // NODES
         for number, node in enumerate(nodes):
-            first, second = (self.steps[2 * number + side](states) for side in (0, 1))
-            states[node] = first + second
+            first, *others = (
+                step(states) for step in self.steps[each * number : each * (number + 1)]
+            )
+            states[node] = sum(others, first)
         return torch.cat([states[node] for node in nodes], 1)
+
+
+def _step(place: Place, node: int, read: tuple[str, str], ways: Sequence[Way], rate: float) -> Step:
+    state, operation = read
+    stride = 2 if place.reduction and state in INPUTS else 1
+    layers, rectify = _operation(operation, place.filters, stride)
+    dropped = 0 if operation == "skip_connect" else rate
+    return Step(state, operation, layers, rectify, dropped, place=f"node_{node}", ways=ways)
 
 
 def _operation(operation: str, channels: int, stride: int) -> tuple[nn.Module | None, bool]:

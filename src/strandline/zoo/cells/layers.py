@@ -9,11 +9,17 @@ ScheduledDropPath; He et al. 2015 (arXiv 1502.01852) for the initial weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from strandline.cells.tally import Shape
+from strandline.spec.records import Scalar
+
+Way = tuple[tuple[str, Scalar], ...]
+"""Decisions and their values that together put an operation into a cell."""
 
 
 class ConvNorm(nn.Sequential):
@@ -156,9 +162,12 @@ class Step(nn.Module):
     """One operation of a cell: which state it reads, and the layers it puts it through.
 
     Attributes:
-        operation: its name; with the source it tells whose weights these are.
+        place: of the operation in the cell: what its result is added to, or one side of that.
+        operation: its name; with place and source it tells whose weights these are.
         layers: None for an identity.
         rectify: the layers expect a rectified state.
+        ways: each is a reason why it is there.
+        gate: a scalar that the result is multiplied by; None for one.
     """
 
     def __init__(
@@ -168,8 +177,14 @@ class Step(nn.Module):
         layers: nn.Module | None,
         rectify: bool,
         drop_rate: float,
+        *,
+        place: str,
+        ways: Sequence[Way],
     ) -> None:
         super().__init__()
+        self.place = place
+        self.ways = tuple(ways)
+        self.gate: Tensor | None = None
         self.source = source
         self.operation = operation
         self.layers = layers
@@ -182,7 +197,26 @@ class Step(nn.Module):
         state = states.rectified(self.source) if self.rectify else states[self.source]
         if self.layers is not None:
             state = self.layers(state)
+        if self.gate is not None:
+            state = state * self.gate
         return state if self.drop is None else self.drop(state)
+
+
+class Mixture(nn.Module):
+    """All operations that could stand at one place: their results are added up.
+
+    Each has the weight that its gate says (Liu et al., arXiv 1806.09055, equation 2).
+    """
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        super().__init__()
+        self.steps = nn.ModuleList(steps)
+
+    def forward(self, states: States) -> Tensor:
+        """Return the sum."""
+        first, *others = (step(states) for step in self.steps)
+        total: Tensor = sum(others, first)
+        return total
 
 
 class AuxiliaryHead(nn.Module):

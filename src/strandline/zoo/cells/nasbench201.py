@@ -7,17 +7,21 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from strandline.cells.family import Candidate, Plan
-from strandline.cells.nasbench201 import EDGES, NasBench201, edge_name
-from strandline.zoo.cells.layers import ConvNorm, States, Step, initialise
+from strandline.cells.nasbench201 import EDGES, OPERATIONS, NasBench201, edge_name
+from strandline.zoo.cells.layers import ConvNorm, Mixture, States, Step, initialise
 from strandline.zoo.cells.network import CellNetwork
 
 
 class NasBench201Network(CellNetwork):
-    """Stem, three stages of N cells, residual blocks between them, classifier."""
+    """Stem, three stages of N cells, residual blocks between them, classifier.
 
-    def __init__(self, candidate: Candidate, plan: Plan) -> None:
+    Without a candidate every operation is at every edge.
+    """
+
+    def __init__(self, candidate: Candidate | None, plan: Plan) -> None:
         super().__init__(plan)
-        NasBench201().validate(candidate)
+        if candidate is not None:
+            NasBench201().validate(candidate)
         rate, total = plan.drop_path, 3 * plan.cells
         layers: list[nn.Module] = [_stem(plan)]
         for stage in range(3):
@@ -47,15 +51,16 @@ def _stem(plan: Plan) -> nn.Module:
 
 
 class _Cell(nn.Module):
-    def __init__(self, candidate: Candidate, channels: int, drop_rate: float) -> None:
+    def __init__(self, candidate: Candidate | None, channels: int, drop_rate: float) -> None:
         super().__init__()
         self.steps = nn.ModuleDict()
-        for source, target in EDGES:
-            name = edge_name(source, target)
-            operation = str(candidate[name])
-            if operation != "none":
-                layers, rectify = _operation(operation, channels)
-                self.steps[name] = Step(str(source), operation, layers, rectify, drop_rate)
+        for edge in EDGES:
+            name = edge_name(*edge)
+            if candidate is None:
+                every = [_step(edge, each, channels, drop_rate) for each in OPERATIONS[1:]]
+                self.steps[name] = Mixture(every)
+            elif candidate[name] != "none":
+                self.steps[name] = _step(edge, str(candidate[name]), channels, drop_rate)
 
     def forward(self, state: Tensor) -> Tensor:
         states = States({"0": state})
@@ -64,6 +69,13 @@ class _Cell(nn.Module):
             terms = [self.steps[name](states) for name in names if name in self.steps]
             states[str(target)] = sum(terms[1:], terms[0]) if terms else torch.zeros_like(state)
         return states["3"]
+
+
+def _step(edge: tuple[int, int], operation: str, channels: int, drop_rate: float) -> Step:
+    layers, rectify = _operation(operation, channels)
+    source, target = map(str, edge)
+    ways = [((edge_name(*edge), operation),)]
+    return Step(source, operation, layers, rectify, drop_rate, place=target, ways=ways)
 
 
 def _operation(operation: str, channels: int) -> tuple[nn.Module | None, bool]:

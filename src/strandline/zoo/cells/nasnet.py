@@ -84,8 +84,19 @@ class _Cell(nn.Module):
                 stride = 2 if place.reduction and source in INPUTS else 1
                 channels = shapes[source].channels
                 layers, rectify = _operation(operation, channels, filters, stride)
-                drops = operation != "identity"
-                self.steps.append(Step(source, operation, layers, rectify, rate if drops else 0))
+                dropped = 0 if operation == "identity" else rate
+                decided = [f"{name}_{block}_{each}" for each in (side, f"{side}_op", "combine")]
+                way = tuple((each, candidate[each]) for each in decided)
+                step = Step(
+                    source,
+                    operation,
+                    layers,
+                    rectify,
+                    dropped,
+                    place=f"{block}_{side}",
+                    ways=[way],
+                )
+                self.steps.append(step)
             self.concatenates.append(candidate[f"{name}_{block}_combine"] == "concat")
             shapes[STATES[2 + block]] = Shape(filters * (1 + self.concatenates[-1]), size)
         self.outputs = outputs(candidate, name)

@@ -5,8 +5,10 @@ same weights for it, whatever else differs (Pham et al. 2018, arXiv 1802.03268, 
 2.2). There is no large network that holds all of them: a child is built from its genotype
 as ever, and its tensors are then those of the bank. What no child has used yet does not exist.
 
-The name of an entry is the tensor's name in the network, with source and operation of the
-step it belongs to, and its shape: layers that fit states of other widths are not the same.
+The name of an entry is the tensor's name in the network and its shape: layers that fit states
+of other widths are not the same. A step's tensors are named by place, source and operation, so
+that they are the same wherever a network keeps the step: a child among its few, a mixture
+among all.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ from torch import Tensor, nn
 from strandline.spec.errors import CorruptArtifactError
 from strandline.zoo.cells.layers import Step
 
-_WEIGHT, _VELOCITY = "weight/", "velocity/"
+_WEIGHT, _VELOCITY = "shared/", "velocity/"
+# Behind it come the steps of a cell.
+_STEPS = ".steps."
 
 
 class WeightBank:
@@ -83,18 +87,19 @@ class WeightBank:
 def _entries(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]:
     """Yield name, module, attribute and tensor of all parameters and kept buffers."""
     kept = set(network.state_dict())
-    whose: dict[str, str] = {}  # by path of a module; parents come first
+    names = {"": ""}  # by path of a module; parents come first
     for path, module in network.named_modules():
-        told = whose.get(path.rpartition(".")[0], "")
+        above, _, last = path.rpartition(".")
+        name = f"{names[above]}.{last}" if above else last
         if isinstance(module, Step):
-            told = f"[{module.source}:{module.operation}]"
-        whose[path] = told
+            cell = path.partition(_STEPS)[0]
+            name = f"{cell}[{module.source}>{module.place}:{module.operation}]"
+        names[path] = name
         own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
         for attribute, tensor in own:
-            whole = f"{path}.{attribute}" if path else attribute
-            if whole in kept:
+            if (f"{path}.{attribute}" if path else attribute) in kept:
                 shape = "x".join(map(str, tensor.shape))
-                yield f"{whole}{told}({shape})", module, attribute, tensor.data
+                yield f"{name}.{attribute}({shape})", module, attribute, tensor.data
 
 
 def _place(module: nn.Module, attribute: str, tensor: Tensor) -> None:

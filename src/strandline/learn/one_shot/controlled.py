@@ -1,0 +1,89 @@
+"""Shared weights and a controller that is rewarded, in turns (ENAS, arXiv 1802.03268).
+
+An epoch has two phases, as published (section 2.2). Each batch of training images is
+learned from by a child that the controller draws, with the weights it shares with all
+others. Then the controller is rewarded for children it draws: by how they do, with these
+weights, on images that the weights never learn from.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from strandline.learn.features import Rows
+from strandline.learn.one_shot.sharing import Sharing
+from strandline.learn.scratch.batches import batches_in_epoch, draw_batches
+from strandline.learn.scratch.fitting import normalise
+from strandline.learn.scratch.recipe import scratch_space
+from strandline.learn.transfer_data import TransferData
+from strandline.search.algorithm import Observation
+from strandline.search.enas import EnasSearch
+from strandline.search.space import Candidate
+from strandline.spec.records import Task
+from strandline.spec.search_space import Space
+from strandline.zoo.cells.network import CellNetwork
+
+_REWARD_IMAGES = 256
+
+
+class ControlledSharing(Sharing[EnasSearch]):
+    """Shared weights whose children a controller draws."""
+
+    figure_names = ("train/loss", "train/reward")
+
+    def __init__(
+        self, data: TransferData, space: Space, policy: EnasSearch, threads: int | None = None
+    ) -> None:
+        super().__init__(data, space, policy, threads)
+        self._cells = scratch_space(space, len(data.labels))
+
+    def _train(self, epoch: int) -> Sequence[float]:
+        loss = self._train_weights(epoch)
+        return loss, self._train_policy(np.random.default_rng([self._data.seed, epoch, 1]))
+
+    def _train_weights(self, epoch: int) -> float:
+        schedule = self._schedule
+        steps = batches_in_epoch(len(self._learned), schedule)
+        rng = np.random.default_rng([self._data.seed, epoch])
+        children = np.random.default_rng([self._data.seed, epoch, 2])
+        total = torch.zeros((), device=self._device)
+        for step, batch in enumerate(draw_batches(self._pixels, self._learned, schedule, rng)):
+            network = self._build(self._choose(children))
+            total += self._learn(network, batch, epoch + step / steps)
+        return float(total) / steps
+
+    def _train_policy(self, rng: np.random.Generator) -> float:
+        rewards = []
+        for _ in range(self.policy.rewards):
+            candidate = self._draw()
+            network = self._build(candidate)
+            self._bank.lend(network)
+            network.train()  # the statistics of the bank are of no child
+            count = min(_REWARD_IMAGES, len(self._held_out))
+            rows = rng.choice(self._held_out, count, replace=False)
+            rewards.append(self._judge(network, rows))
+            self.policy.observe(Observation(self._drawn, candidate, rewards[-1]))
+        return float(np.mean(rewards)) if rewards else math.nan
+
+    def _judge(self, network: CellNetwork, rows: Rows) -> float:
+        """Return the share of images told right; with several labels an image, minus the loss."""
+        with torch.no_grad():
+            if self._data.task is Task.MULTILABEL:
+                return -float(self._loss(network, self._pixels[rows], rows))
+            logits = network(normalise(self._pixels[rows], self._device))
+            right = logits.argmax(1) == self._targets[torch.from_numpy(rows).to(self._device)]
+        return float(right.float().mean())
+
+    def _choose(self, rng: np.random.Generator) -> Candidate:
+        """Return the child that learns from a batch: the policy's, or any."""
+        return self._cells.sample(rng) if rng.random() < self.policy.uniform else self._draw()
+
+    def _draw(self) -> Candidate:
+        self._drawn += 1
+        candidate = self.policy.suggest(self._drawn, ())
+        assert candidate is not None, "it may repeat itself"
+        return candidate
