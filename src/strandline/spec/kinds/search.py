@@ -152,9 +152,7 @@ class SearchSpec(SpecModel):
         Rule(
             cel="self.algorithm.name != 'darts' || !has(self.space.family)"
             " || self.space.family != 'mbconv'",
-            holds=lambda s: (
-                s.algorithm.name != "darts" or s.space.family is not CellFamily.MBCONV
-            ),
+            holds=lambda s: s.algorithm.name != "darts" or s.space.family is not CellFamily.MBCONV,
             message="darts cannot relax the family mbconv, whose decisions about a stage all set "
             "the same convolutions: choose another family, or enas",
         ),
