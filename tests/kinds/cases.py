@@ -113,7 +113,7 @@ _SEARCH: list[tuple[Document, str | None]] = [
     ({"pools": [{"name": "a"}, {"name": "a"}]}, "twice|repeated"),
     ({"rerank": {}}, "belongs to the space preset cells"),
     ({"space": {"preset": "cells", "family": "darts"}, "rerank": {}}, None),
-    ({"algorithm": {"name": "enas"}}, "enas needs the space preset cells"),
+    ({"algorithm": {"name": "enas"}}, "enas and darts need the space preset cells"),
     ({"space": {"preset": "cells"}}, "preset cells needs a family"),
     ({"space": {"family": "darts"}}, "preset cells needs a family"),
     ({"warmStart": [{"search": "a", "fork": True}, {"search": "b"}]}, None),
