@@ -80,7 +80,8 @@ def test_children_of_weights_that_were_shared_through_a_power_cut_are_the_trials
     algorithm: str, tmp_path: Path, data: TransferData
 ) -> None:
     spec = make_spec(algorithm)
-    (tmp_path / "calm").mkdir(), (tmp_path / "hit").mkdir()
+    for name in ("calm", "hit"):
+        (tmp_path / name).mkdir()
     calm, hit = SearchPlace(tmp_path / "calm"), SearchPlace(tmp_path / "hit")
     expected = run(calm, spec, data, share(calm, spec, data))
     with pytest.raises(PowerCut):
