@@ -8,10 +8,11 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format generate verify bench lock clean
+.PHONY: help install demo test lint format generate verify bench lock clean \
+  cluster-up cluster-down cluster-status kind-up kind-down
 
 help: ## Show this list
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 install: $(STAMP) ## Make the environment in .venv, exactly as locked
 
@@ -54,6 +55,25 @@ bench: $(STAMP) ## Run the benchmarks and print their tables
 lock: $(STAMP) ## Resolve requirements.lock anew (hashes, no index addresses)
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --extra dev \
 	  --no-emit-index-url --no-emit-find-links --no-header pyproject.toml --output-file requirements.lock
+
+cluster-up: $(STAMP) ## Start a real Kubernetes for the tests (root, Debian; built on first use)
+	@$(BIN)/python -m tests.cluster up
+
+cluster-down: $(STAMP) ## End it and leave nothing behind
+	@$(BIN)/python -m tests.cluster down
+
+cluster-status: $(STAMP) ## Tell what of it runs and how to reach it
+	@$(BIN)/python -m tests.cluster status
+
+# With Docker instead of root: tests/cluster/README.md tells how the tests use it.
+kind-up: ## Start a Kubernetes with kind (needs Docker and kind)
+	@kind create cluster --name strandline --wait 120s
+	@mkdir -p build && kind get kubeconfig --name strandline > build/kind.kubeconfig
+	@echo "export KUBECONFIG=$(CURDIR)/build/kind.kubeconfig"
+	@echo "export STRANDLINE_TEST_LOAD_IMAGE='kind load image-archive {archive} --name strandline'"
+
+kind-down: ## End it
+	@kind delete cluster --name strandline
 
 clean: ## Remove the environment, caches and the demo's folder
 	@rm -rf $(VENV) $(DEMO_HOME) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -37,7 +37,11 @@ class Authority:
     @property
     def own(self) -> Pair:
         """Return the authority's own pair."""
-        return Pair(self.folder / "ca.crt", self.folder / "ca.key")
+        return self.pair("ca")
+
+    def pair(self, name: str) -> Pair:
+        """Return a pair that was issued."""
+        return Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
 
     def issue(
         self, name: str, *, common_name: str = "", groups: tuple[str, ...] = (), hosts: str = ""
@@ -50,7 +54,7 @@ class Authority:
             groups: those the client is in.
             hosts: for which a server may use it, as in `DNS:localhost,IP:127.0.0.1`.
         """
-        pair = Pair(self.folder / f"{name}.crt", self.folder / f"{name}.key")
+        pair = self.pair(name)
         subject = "".join(f"/O={group}" for group in groups) + f"/CN={common_name or name}"
         extensions = [
             *("-CA", str(self.own.certificate), "-CAkey", str(self.own.key)),

@@ -29,13 +29,14 @@ class PostgresServer:
 
     port: int
     password: str
+    host: str = "127.0.0.1"
 
     def make_database(self) -> str:
         """Make an empty database and return its URL."""
         name = f"test_{secrets.token_hex(6)}"
         with psycopg.connect(self._address("postgres"), autocommit=True) as connection:
             connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-        return f"postgresql+psycopg://{_USER}:{self.password}@127.0.0.1:{self.port}/{name}"
+        return f"postgresql+psycopg://{_USER}:{self.password}@{self.host}:{self.port}/{name}"
 
     def answers(self) -> bool:
         """Return whether it takes connections."""
@@ -47,7 +48,7 @@ class PostgresServer:
 
     def _address(self, database: str) -> str:
         return make_conninfo(
-            host="127.0.0.1",
+            host=self.host,
             port=self.port,
             user=_USER,
             password=self.password,
@@ -69,22 +70,37 @@ def binaries() -> Path | None:
 @contextmanager
 def postgres_server(folder: Path) -> Iterator[PostgresServer]:
     """Run a server on loopback that keeps its data below `folder`."""
-    bin_dir = binaries()
-    assert bin_dir is not None, "the caller checks"
     server = PostgresServer(free_port(), secrets.token_hex(20))
     options = _as_ordinary_user(folder)
     password = folder / "password"
     password.write_text(server.password)
     data = folder / "data"
-    initdb = [str(bin_dir / "initdb"), "-D", str(data), "-U", _USER, "--pwfile", str(password)]
-    auth = ["--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
-    subprocess.run([*initdb, *auth], check=True, capture_output=True, **options)
-    command = [str(bin_dir / "postgres"), "-D", str(data), "-p", str(server.port)]
-    command += ["-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories="]
-    for name, value in _SETTINGS.items():
-        command += ["-c", f"{name}={value}"]
+    initdb = initdb_command(data, password)
+    subprocess.run(initdb, check=True, capture_output=True, **options)
+    command = server_command(data, server)
     with running(command, server.answers, folder / "server.log", **options):
         yield server
+
+
+def initdb_command(data: Path, password: Path) -> list[str]:
+    """Return what makes a server's folder, whose user has the password in that file."""
+    command = [_program("initdb"), "-D", str(data), "-U", _USER, "--pwfile", str(password)]
+    return [*command, "--auth", "scram-sha-256", "--encoding", "UTF8", "--locale", "C", "--no-sync"]
+
+
+def server_command(data: Path, server: PostgresServer) -> list[str]:
+    """Return what runs a server on its folder."""
+    command = [_program("postgres"), "-D", str(data), "-p", str(server.port)]
+    command += ["-c", f"listen_addresses={server.host}", "-c", "unix_socket_directories="]
+    for name, value in _SETTINGS.items():
+        command += ["-c", f"{name}={value}"]
+    return command
+
+
+def _program(name: str) -> str:
+    bin_dir = binaries()
+    assert bin_dir is not None, "the caller checks"
+    return str(bin_dir / name)
 
 
 def _as_ordinary_user(folder: Path) -> dict[str, Any]:

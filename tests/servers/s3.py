@@ -69,6 +69,15 @@ class S3Server:
             secure=False,
         )
 
+    def answers(self) -> bool:
+        """Return whether it serves."""
+        url = f"http://{self.endpoint}/minio/health/live"
+        try:
+            with urllib.request.urlopen(url, timeout=1) as answer:
+                return bool(answer.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
     def make_bucket(self) -> str:
         """Make an empty bucket and return its name."""
         name = f"test-{secrets.token_hex(6)}"
@@ -90,6 +99,13 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
     """Run a server on loopback that keeps its objects in `folder`."""
     port = free_port()
     server = S3Server(f"127.0.0.1:{port}", secrets.token_hex(10), secrets.token_hex(20))
+    command, env = server_command(server, folder)
+    with running(command, server.answers, folder / "server.log", env=env):
+        yield server
+
+
+def server_command(server: S3Server, folder: Path) -> tuple[list[str], dict[str, str]]:
+    """Return what runs a server that keeps its objects in `folder`, and its environment."""
     env = {
         "PATH": os.environ["PATH"],
         "HOME": str(folder),
@@ -99,18 +115,9 @@ def s3_server(folder: Path) -> Iterator[S3Server]:
         "MINIO_UPDATE": "off",
     }
     objects = folder / "objects"
-    objects.mkdir()
+    objects.mkdir(exist_ok=True)
     command = [str(binary()), "server", "--quiet", "--address", server.endpoint, str(objects)]
-    with running(command, lambda: _is_live(server.endpoint), folder / "server.log", env=env):
-        yield server
-
-
-def _is_live(endpoint: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{endpoint}/minio/health/live", timeout=1) as answer:
-            return bool(answer.status == 200)
-    except (urllib.error.URLError, OSError):
-        return False
+    return command, env
 
 
 def build() -> Path:

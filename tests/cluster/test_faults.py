@@ -1,0 +1,57 @@
+"""Each fault happens, and is over when its helper says so."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tests.cluster.cluster import Cluster
+from tests.cluster.kubectl import KubectlError
+from tests.cluster.test_cluster import pod
+
+pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+
+def test_the_apiserver_is_gone_for_a_while(own_cluster: Cluster) -> None:
+    with own_cluster.faults.without("kube-apiserver"), pytest.raises(KubectlError):
+        own_cluster.kubectl("get", "nodes", timeout=60)
+    assert own_cluster.kubectl("get", "nodes")
+
+
+def test_the_store_is_gone_and_keeps_what_it_had(own_cluster: Cluster) -> None:
+    bucket = own_cluster.s3.make_bucket()
+    with own_cluster.faults.without("minio"):
+        assert not own_cluster.s3.answers()
+    assert own_cluster.s3.client.bucket_exists(bucket)
+
+
+def test_the_database_restarts_with_its_rows(own_cluster: Cluster) -> None:
+    own_cluster.postgres.make_database()
+    own_cluster.faults.restart("postgres")
+    assert own_cluster.postgres.answers()
+
+
+@pytest.mark.parametrize("name", ["etcd", "kubelet", "containerd", "kube-controller-manager"])
+def test_a_component_that_was_killed_comes_back(own_cluster: Cluster, name: str) -> None:
+    own_cluster.faults.crash(name)
+    own_cluster.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+
+
+def test_old_watches_are_told_gone(own_cluster: Cluster) -> None:
+    own_cluster.faults.expire_watches()
+    url = "/api/v1/configmaps?watch=1&resourceVersion=1&timeoutSeconds=5"
+    event = json.loads(own_cluster.kubectl("get", "--raw", url).splitlines()[0])
+    assert (event["type"], event["object"]["code"]) == ("ERROR", 410)
+
+
+def test_a_drained_node_has_no_pods_and_takes_them_again(
+    own_cluster: Cluster, namespace: str
+) -> None:
+    kubectl = own_cluster.kubectl
+    image = own_cluster.images.base()
+    kubectl.apply(pod("idle", image, "sleep", "600"), arguments=("-n", namespace))
+    kubectl("wait", "--for=condition=Ready", "pod/idle", "-n", namespace, "--timeout=120s")
+    with own_cluster.faults.drained():
+        kubectl("wait", "--for=delete", "pod/idle", "-n", namespace, "--timeout=60s")
+    kubectl.apply(pod("after", image, "sleep", "600"), arguments=("-n", namespace))
+    kubectl("wait", "--for=condition=Ready", "pod/after", "-n", namespace, "--timeout=120s")
