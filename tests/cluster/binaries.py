@@ -99,7 +99,7 @@ PROGRAMS = (
     _containerd("ctr"),
     Program("runc", "github.com/opencontainers/runc", tags="seccomp"),
     Program("pause", "./pause"),
-    Program("coredns", "github.com/coredns/coredns"),
+    Program("coredns", "./coredns"),
     Program("kwok", "sigs.k8s.io/kwok/cmd/kwok"),
     Program(
         "helm",
@@ -144,6 +144,8 @@ def build(names: Iterable[str] = NAMES, report: Report = print) -> None:
     if shutil.which("go") is None:
         raise FileNotFoundError("Go is needed to build the programs of the test cluster")
     for name in missing(names):
+        if path(name).exists():
+            continue  # somebody else was faster
         started = time.monotonic()
         if name == "minio":
             s3.build()
@@ -177,7 +179,7 @@ def _pinned(module: str, folder: Path) -> str:
 def _digest(folder: Path) -> str:
     go = subprocess.run(["go", "version"], check=True, capture_output=True, cwd=folder).stdout
     digest = hashlib.sha256(go)
-    for file in (folder / "go.mod", folder / "go.sum", *folder.glob("pause/*.go")):
+    for file in (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*/*.go"))):
         digest.update(file.read_bytes())
     for program in PROGRAMS:
         if program.folder == folder:

@@ -11,7 +11,11 @@ from tests.cluster.component import Component
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.lifecycle import components
 from tests.cluster.master import Master
+from tests.cluster.sandbox import Sandbox
+from tests.cluster.services import store_free_bytes
 from tests.cluster.site import NODE, Site
+
+_LEFT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +67,17 @@ class Faults:
             yield
         finally:
             kubectl("uncordon", node)
+
+    @contextmanager
+    def full_store(self) -> Iterator[None]:
+        """Leave MinIO no place on its disk while the block runs."""
+        sandbox, filler = Sandbox(self.site), str(self.site.folder / "minio" / "filler")
+        size = str(store_free_bytes(self.site) - _LEFT_BYTES)
+        sandbox.run("fallocate", "--length", size, filler)
+        try:
+            yield
+        finally:
+            sandbox.run("rm", filler)
 
     def expire_watches(self) -> int:
         """Forget all old revisions, so that watches and lists from them get 410 Gone.

@@ -17,8 +17,6 @@ _COVERED = ("/var", "/etc")
 
 def isolate(folder: Path) -> None:
     """Give this mount namespace its own /proc, /sys, /run, and layers over /var and /etc."""
-    # Volumes have to appear in pods that run already, though never outside.
-    _run("mount", "--make-rshared", "/")
     _run("mount", "-t", "proc", "proc", "/proc")
     groups = folder / "cgroup"
     groups.mkdir(exist_ok=True)
@@ -33,6 +31,9 @@ def isolate(folder: Path) -> None:
         options = f"lowerdir={covered},upperdir={layer}/upper,workdir={layer}/work"
         _run("mount", "-t", "overlay", "overlay", "-o", options, covered)
     _run("mount", "-t", "tmpfs", "-o", "mode=755", "tmpfs", "/run")
+    # Volumes have to appear in pods that run already, though never outside. Not before: the
+    # unmounting above would take the real one along.
+    _run("mount", "--make-rshared", "/")
     _run("ip", "link", "set", "lo", "up")
 
 

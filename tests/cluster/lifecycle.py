@@ -124,6 +124,7 @@ def _start(site: Site, steps: Steps) -> None:
         _import_pause(site)
     with steps.step("controllers, scheduler, kubelet, proxy and servers"):
         services.make_database_folder(site)
+        services.make_store_folder(site)
         rest = [part for part in parts.values() if not part.runs]
         _start_all(rest)
     with steps.step("node ready"):

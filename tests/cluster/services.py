@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ _S3, _POSTGRES, _DNS_READY = 9000, 5432, 8181
 # PostgreSQL refuses root, and no other user gets past the doors above the site's folder.
 _POSTGRES_FOLDER = "/run/postgres"
 _ORDINARY = ("setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups", "--")
+
+_STORE_BYTES = 8 << 30  # a sparse file: what is not written takes no place
 
 _COREFILE = """\
 .:53 {{
@@ -79,6 +82,23 @@ class Postgres(Component):
     def stop(self, number: signal.Signals = signal.SIGINT) -> None:
         """Ask it to end with its clients' connections."""
         Component.stop(self, number)
+
+
+def make_store_folder(site: Site) -> None:
+    """Give MinIO a disk of its own, a file, so that it can be full without the machine being."""
+    disk = site.folder / "store.img"
+    with disk.open("wb") as file:
+        file.truncate(_STORE_BYTES)
+    subprocess.run(["mkfs.ext4", "-q", "-F", "-m", "0", str(disk)], check=True)
+    # Its loop device is freed by the kernel with the namespace that it is mounted in.
+    Sandbox(site).run("mount", "-o", "loop", str(disk), str(site.of("minio")))
+
+
+def store_free_bytes(site: Site) -> int:
+    """Return how much is free on MinIO's disk."""
+    command = ["stat", "--file-system", "--format=%a %S", str(site.folder / "minio")]
+    blocks, size = Sandbox(site).run(*command).split()
+    return int(blocks) * int(size)
 
 
 def make_database_folder(site: Site) -> None:

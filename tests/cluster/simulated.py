@@ -86,6 +86,10 @@ def simulated_nodes(kubectl: Kubectl, folder: Path, pools: Sequence[Pool]) -> It
     url = f"http://127.0.0.1:{port}/healthz"
     command = [str(binaries.path("kwok")), f"--kubeconfig={kubectl.kubeconfig}"]
     command += [f"--manage-nodes-with-annotation-selector={_ANNOTATION}=fake"]
+    command += [
+        f"--config={Path(__file__).with_name('kwok.yaml')}",
+        "--node-lease-duration-seconds=40",
+    ]
     command += ["--manage-all-nodes=false", f"--server-address=127.0.0.1:{port}"]
     kwok = Child(command, lambda: answers(url), folder / "kwok.log")
     try:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
 
 import pytest
+from minio.error import S3Error
 from tests.cluster.cluster import Cluster
 from tests.cluster.kubectl import KubectlError
 from tests.cluster.test_cluster import pod
@@ -23,6 +25,15 @@ def test_the_store_is_gone_and_keeps_what_it_had(own_cluster: Cluster) -> None:
     with own_cluster.faults.without("minio"):
         assert not own_cluster.s3.answers()
     assert own_cluster.s3.client.bucket_exists(bucket)
+
+
+def test_a_full_store_refuses_writes_until_there_is_place(own_cluster: Cluster) -> None:
+    client, bucket = own_cluster.s3.client, own_cluster.s3.make_bucket()
+    content = bytes(4 << 20)
+    with own_cluster.faults.full_store(), pytest.raises(S3Error) as refused:
+        client.put_object(bucket, "large", io.BytesIO(content), len(content))
+    assert refused.value.code == "XMinioStorageFull"
+    client.put_object(bucket, "large", io.BytesIO(content), len(content))
 
 
 def test_the_database_restarts_with_its_rows(own_cluster: Cluster) -> None:

@@ -114,10 +114,9 @@ def server_command(server: S3Server, folder: Path) -> tuple[list[str], dict[str,
         "MINIO_BROWSER": "off",
         "MINIO_UPDATE": "off",
     }
-    objects = folder / "objects"
-    objects.mkdir(exist_ok=True)
-    command = [str(binary()), "server", "--quiet", "--address", server.endpoint, str(objects)]
-    return command, env
+    # It makes its folder itself.
+    objects = str(folder / "objects")
+    return [str(binary()), "server", "--quiet", "--address", server.endpoint, objects], env
 
 
 def build() -> Path:
