@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 _START_SECONDS = 90.0
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 10.0  # an apiserver would wait a minute for its watchers to go
 _POLL_SECONDS = 0.05
 
 

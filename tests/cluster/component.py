@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from tests.cluster.sandbox import Sandbox
 
 _START_SECONDS = 120.0
-_STOP_SECONDS = 30.0
+_STOP_SECONDS = 10.0  # an apiserver would wait a minute for its watchers to go
 _POLL_SECONDS = 0.05
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from minio.error import S3Error
 from tests.cluster.component import Component
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.lifecycle import components
 from tests.cluster.master import Master
 from tests.cluster.sandbox import Sandbox
-from tests.cluster.services import store_free_bytes
+from tests.cluster.services import s3_server, store_free_bytes
 from tests.cluster.site import NODE, Site
+from tests.servers.s3 import S3Server
 
 _LEFT_BYTES = 1 << 20
 
@@ -78,6 +81,7 @@ class Faults:
             yield
         finally:
             sandbox.run("rm", filler)
+            _wait_for_place(s3_server(self.site))
 
     def expire_watches(self) -> int:
         """Forget all old revisions, so that watches and lists from them get 410 Gone.
@@ -91,3 +95,17 @@ class Faults:
     @property
     def _kubectl(self) -> Kubectl:
         return Kubectl(Master(self.site).kubeconfig("admin"))
+
+
+def _wait_for_place(server: S3Server) -> None:
+    """Return when MinIO, which looks at its disk now and then, has seen that there is place."""
+    client, bucket, content = server.client, server.make_bucket(), bytes(_LEFT_BYTES)
+    while True:
+        try:
+            client.put_object(bucket, "probe", io.BytesIO(content), len(content))
+        except S3Error:
+            time.sleep(0.2)
+        else:
+            client.remove_object(bucket, "probe")
+            client.remove_bucket(bucket)
+            return
