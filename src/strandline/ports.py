@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
+from strandline.spec.actions import JobView, PoolShare
 from strandline.spec.records import DatasetVersion, Event, Failure, ModelVersion, Scalar, Trial
 
 
@@ -199,6 +200,31 @@ class Catalog(Protocol):
 
     def swap_pointer(self, name: str, expected: str | None, new: str | None) -> bool:
         """Set the pointer if it still is `expected`; None deletes it. False: it was not."""
+
+
+# ---------------------------------------------------------------- running jobs
+
+
+class JobExecutor(Protocol):
+    """Runs the jobs of objects: as processes, pods or Ray clusters. Decides nothing.
+
+    It remembers nothing by itself. What it says of a job it reads from where the job is kept
+    (`spec.attempts`), so it may be killed after any write, or work beside another one: the
+    same calls again end in the same jobs. One executor serves one catalog, thus one namespace.
+    """
+
+    def view(self, resource: Resource) -> JobView:
+        """Return where the job of the object stands."""
+
+    def start(self, resource: Resource, generation: int, pools: Sequence[PoolShare] = ()) -> bool:
+        """Start the job of the object for this generation of its spec.
+
+        False when it was started before: one job an attempt, however often this is called.
+        """
+
+    def stop(self, resource: Resource) -> None:
+        """Ask the job to stop and return; `view` says RUNNING until it has. Asked again, or
+        without a job, it does no harm."""
 
 
 # ---------------------------------------------------------------- running trials

@@ -26,6 +26,7 @@ from strandline.adapters.run_lock import INHERITED_FD, hold, is_held, try_lock
 from strandline.durable import replacing
 from strandline.ports import Clock
 from strandline.spec.actions import JobState, JobView
+from strandline.spec.attempts import failures_after
 from strandline.spec.errors import InvalidSpecError
 
 JobCommand = Callable[[str, str], Sequence[str]]
@@ -33,9 +34,6 @@ JobCommand = Callable[[str, str], Sequence[str]]
 
 GRACE_SECONDS = 20.0
 """From SIGTERM to SIGKILL: long enough for a search to save its running step."""
-
-LONG_RUN = timedelta(minutes=10)
-"""A job that ran so long before it ended badly starts counting its failures anew."""
 
 _MAX_LOG_BYTES = 10_000_000
 _LAST_WORDS_BYTES = 4096
@@ -195,10 +193,8 @@ class LocalJobs:
 
     def _ended(self, record: _Record, exit_code: int | None) -> _Record:
         now = self._clock.now()
-        ran = now - datetime.fromisoformat(record.started_at)
-        failures = record.failures
-        if exit_code != 0:
-            failures = 1 if ran >= LONG_RUN else failures + 1
+        started = datetime.fromisoformat(record.started_at)
+        failures = failures_after(record.failures, exit_code, started, now)
         return replace(record, ended_at=now.isoformat(), exit_code=exit_code, failures=failures)
 
 

@@ -32,6 +32,10 @@ class JobView:
         failures: runs in a row that ended badly soon after their start.
         ended_at: when it ended, or was found ended.
         last_words: the last line of its log.
+        waiting: why a job that was started does not run yet, as condition reason and
+            sentence; None when nothing is known to be in its way.
+        preempted: it ended because somebody else needed its place (evicted, drained, taken
+            by a queue): no failure of its own, it starts again at once.
     """
 
     state: JobState = JobState.NONE
@@ -40,6 +44,8 @@ class JobView:
     failures: int = 0
     ended_at: datetime | None = None
     last_words: str = ""
+    waiting: tuple[str, str] | None = None
+    preempted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +92,31 @@ class Observed:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolShare:
+    """The part of an object's work that a pool of machines takes.
+
+    Attributes:
+        name: of the ComputePool; its machines are found as Ray resource `pool-NAME`.
+        spec: of the ComputePool, as a document.
+        trials: how many trials run there at once, at least one.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    trials: int
+
+
+@dataclass(frozen=True, slots=True)
 class StartJob:
-    """Run the job of the object for this generation of its spec."""
+    """Run the job of the object for this generation of its spec.
+
+    Attributes:
+        pools: where its trials run, the preferred pool first; where the job itself runs if
+            empty.
+    """
 
     generation: int
+    pools: tuple[PoolShare, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
