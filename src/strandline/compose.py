@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from strandline.adapters.clock import SystemClock
-from strandline.adapters.sql import open_catalog
+from strandline.adapters.sql import is_postgres, open_catalog
 from strandline.adapters.stores import open_store
 from strandline.data.sources.entries import ReadContext, RemoteObjects
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
@@ -44,7 +44,7 @@ def local(settings: Settings | None = None) -> Platform:
     return Platform(
         settings=chosen,
         store=open_store(chosen.store_url, chosen.s3),
-        catalog=open_catalog(chosen.catalog_url),
+        catalog=open_catalog(chosen.catalog_url, chosen.catalog_schema),
         clock=SystemClock(),
     )
 
@@ -90,15 +90,28 @@ class _Buckets:
         return self._source.list_objects(prefix_uri)
 
 
-def claim_run(platform: Platform, resource: Resource) -> AbstractContextManager[None]:
-    """Return what keeps every other process from running the job of `resource`.
+@contextmanager
+def claim_run(platform: Platform, resource: Resource) -> Iterator[None]:
+    """Keep every other process from running the job of `resource` while the body runs.
+
+    A lock file tells the processes of one machine apart, and an agent hands it to its job.
+    Where machines share the catalog, the database's lock tells the machines apart.
 
     Raises:
-        ConflictError: (on entering) somebody runs it.
+        ConflictError: somebody runs it.
     """
-    from strandline.adapters.local_jobs import claim_run as claim
+    from strandline.adapters.local_jobs import claim_run as claim_here
 
-    return claim(platform.settings.runs_dir, resource.kind, resource.name, resource.uid)
+    settings = platform.settings
+    kind, name, uid = resource.kind, resource.name, resource.uid
+    with claim_here(settings.runs_dir, kind, name, uid):
+        if not is_postgres(settings.catalog_url):
+            yield
+            return
+        from strandline.adapters.sql.claims import claim_run as claim_everywhere
+
+        with claim_everywhere(settings.catalog_url, uid, f"{kind.lower()}/{name}"):
+            yield
 
 
 def run_folder(platform: Platform, resource: Resource) -> Path:

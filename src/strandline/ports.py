@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -111,6 +112,26 @@ class Resource:
     created_at: datetime
 
 
+class Adoption(StrEnum):
+    """What adopting a document did."""
+
+    CREATED = "created"
+    REPLACED = "replaced"
+    CONFIGURED = "configured"
+    UNCHANGED = "unchanged"
+    STALE = "stale"
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceMark:
+    """Tells whether a resource changed: another `resource_version`, or another uid."""
+
+    kind: str
+    name: str
+    uid: str
+    resource_version: int
+
+
 class Catalog(Protocol):
     """The metadata database: resources, versions, trials, pointers, events.
 
@@ -126,6 +147,18 @@ class Catalog(Protocol):
         annotations: Mapping[str, str] | None = None,
     ) -> tuple[Resource, str]:
         """Create or update; the second value is `created`, `configured` or `unchanged`."""
+
+    def adopt_resource(self, adopted: Resource) -> tuple[Resource, Adoption]:
+        """Store a document under the uid and generation it has where it comes from.
+
+        The status of a row that is there stays, unless it was of another object: a row under
+        another adopted uid goes first, with all it owned. A row that was made here, by a job
+        or command, is taken over with its versions. `resource_version` is ignored. What is
+        older than the row changes nothing (`STALE`), so a late writer takes nothing back.
+        """
+
+    def resource_versions(self) -> Sequence[ResourceMark]:
+        """Return what is cheap to know of all resources, to see which ones changed."""
 
     def get_resource(self, kind: str, name: str) -> Resource:
         """Return the resource. Raises NotFoundError."""
@@ -148,10 +181,10 @@ class Catalog(Protocol):
     ) -> Resource:
         """Replace the status. Raises NotFoundError, ConflictError (version moved on)."""
 
-    def delete_resource(self, kind: str, name: str) -> None:
+    def delete_resource(self, kind: str, name: str, uid: str | None = None) -> None:
         """Delete the resource and what only it owns (trials of a Search or Training, those
         under its uid or `uid/…`; versions of a Dataset or Model; events).
-        Raises NotFoundError."""
+        Raises NotFoundError, ConflictError (it is not the one with this uid)."""
 
     def record_event(self, event: Event) -> None:
         """Append an event; the oldest go when a resource has more than 1,000."""

@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine, text
+from sqlalchemy.engine import make_url
 
-from strandline.adapters.sql import SqlCatalog, engine, open_catalog, schema
+from strandline.adapters.sql import Database, SqlCatalog, engine, open_catalog, schema
 from strandline.spec.errors import CorruptArtifactError, InvalidSpecError, UnavailableError
-from strandline.testing.catalog_contract import CatalogContract, OpenCatalog, make_event
+from strandline.testing.adoption_contract import AdoptionContract, make_adopted
+from strandline.testing.catalog_contract import OpenCatalog, make_event
 
 Opener = Callable[[str], SqlCatalog]
 
@@ -41,9 +44,12 @@ def sqlite_url(tmp_path: Path) -> str:
     return f"sqlite:///{tmp_path / 'catalog.sqlite'}"
 
 
-def open_in_processes(url: str, count: int) -> list[subprocess.CompletedProcess[str]]:
+def open_in_processes(
+    url: str, count: int, schema: str | None = None
+) -> list[subprocess.CompletedProcess[str]]:
     """Open the catalog from several processes at once."""
-    code = f"from strandline.adapters.sql import open_catalog; open_catalog({url!r}).close()"
+    opening = f"open_catalog({url!r}, {schema!r}).close()"
+    code = f"from strandline.adapters.sql import open_catalog; {opening}"
     processes = [
         subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True)
         for _ in range(count)
@@ -54,17 +60,101 @@ def open_in_processes(url: str, count: int) -> list[subprocess.CompletedProcess[
     ]
 
 
-class TestSqliteCatalog(CatalogContract):
+class TestSqliteCatalog(AdoptionContract):
     @pytest.fixture
     def open_catalog(self, sqlite_url: str, opener: Opener) -> OpenCatalog:
         return lambda: opener(sqlite_url)
 
 
 @pytest.mark.postgres
-class TestPostgresCatalog(CatalogContract):
+class TestPostgresCatalog(AdoptionContract):
     @pytest.fixture
     def open_catalog(self, postgres_url: str, opener: Opener) -> OpenCatalog:
         return lambda: opener(postgres_url)
+
+
+@pytest.mark.postgres
+class TestCatalogInASchema(AdoptionContract):
+    @pytest.fixture
+    def open_catalog(self, postgres_url: str) -> Iterator[OpenCatalog]:
+        database = Database(postgres_url)
+        yield lambda: database.open_catalog("strandline_team-a")
+        database.close()
+
+
+@pytest.mark.postgres
+def test_catalogs_in_schemas_of_one_database_share_nothing(
+    postgres_url: str, opener: Opener
+) -> None:
+    one, other = (open_catalog(postgres_url, schema) for schema in ("strandline_a", "strandline_b"))
+    plain = opener(postgres_url)
+    one.apply_resource("Model", "coast", {"defaultVersion": 1})
+    one.swap_pointer("p", None, "one's")
+    one.record_event(make_event())
+    for catalog in (other, plain):
+        assert catalog.resource_versions() == []
+        assert catalog.read_pointer("p") is None
+        assert catalog.list_events("Search", "quick") == []
+    again = open_catalog(postgres_url, "strandline_a")
+    assert again.get_resource("Model", "coast").spec == {"defaultVersion": 1}
+    for each in (one, other, again):
+        each.close()
+
+
+@pytest.mark.postgres
+def test_processes_may_open_a_new_schema_at_once(postgres_url: str) -> None:
+    done = open_in_processes(postgres_url, 4, "strandline_new")
+    assert [each.stderr for each in done] == [""] * 4
+
+
+@pytest.mark.postgres
+def test_who_may_not_make_a_schema_can_be_given_one(postgres_url: str, opener: Opener) -> None:
+    administrator = create_engine(postgres_url)
+    with administrator.begin() as connection:
+        connection.execute(text("CREATE ROLE tenant LOGIN PASSWORD 'tide'"))
+        connection.execute(text("CREATE SCHEMA strandline_given AUTHORIZATION tenant"))
+    administrator.dispose()
+    tenant = make_url(postgres_url).set(username="tenant", password="tide")
+    url = tenant.render_as_string(hide_password=False)
+    catalog = open_catalog(url, "strandline_given")
+    catalog.apply_resource("Model", "coast", {})
+    catalog.close()
+    with pytest.raises(UnavailableError, match="permission denied"):
+        open_catalog(url, "strandline_taken")
+
+
+def test_only_postgres_keeps_catalogs_in_schemas(sqlite_url: str) -> None:
+    with pytest.raises(InvalidSpecError, match="only PostgreSQL"):
+        open_catalog(sqlite_url, "strandline_a")
+
+
+@pytest.mark.parametrize(
+    "where", ["sqlite_url", pytest.param("postgres_url", marks=[pytest.mark.postgres])]
+)
+def test_a_catalog_of_the_first_release_is_brought_up_to_date(
+    where: str, request: pytest.FixtureRequest, opener: Opener
+) -> None:
+    url = str(request.getfixturevalue(where))
+    database = create_engine(url)
+    with database.begin() as connection:
+        config = Config()
+        config.set_main_option("script_location", str(Path(engine.__file__).parent / "migrations"))
+        config.set_main_option("path_separator", "os")
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
+        connection.execute(
+            text(
+                "INSERT INTO resources (kind, name, uid, generation, resource_version, labels, "
+                "annotations, spec, status, created_at) VALUES ('Model', 'coast', 'old', 1, 4, "
+                "'{}', '{}', '{}', '{}', '2026-06-01 12:00:00')"
+            )
+        )
+    database.dispose()
+    catalog = opener(url)
+    assert catalog.get_resource("Model", "coast").uid == "old"
+    assert differences(url) == []
+    row, _ = catalog.adopt_resource(make_adopted(kind="Model", name="coast", uid="new"))
+    assert row.uid == "new"
 
 
 def test_only_the_newest_thousand_events_of_a_resource_are_kept(

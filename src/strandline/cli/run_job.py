@@ -22,8 +22,7 @@ from strandline.spec.errors import InvalidSpecError
 @click.argument("word", metavar="KIND/NAME")
 def run_job(word: str) -> None:
     """Run the job of one object to its end and write its status."""
-    from strandline import api
-    from strandline.adapters.local_jobs import claim_run
+    from strandline import api, compose
     from strandline.cli.resource_names import read_targets
 
     (target,) = read_targets([word])
@@ -31,9 +30,8 @@ def run_job(word: str) -> None:
         raise InvalidSpecError("name one object: KIND/NAME")
     place = open_place()
     resource = place.catalog.get_resource(target.kind, target.name)
-    runs_dir = place.settings.runs_dir
     with (
-        claim_run(runs_dir, resource.kind, resource.name, resource.uid),
+        compose.claim_run(place, resource),
         stop_on_interrupt() as stop,
         progress_bar(f"Importing {resource.name}") as importing,
         search_view() as searching,

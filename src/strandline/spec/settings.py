@@ -29,8 +29,11 @@ class Settings:
 
     Attributes:
         home: root of everything a laptop keeps (`STRANDLINE_HOME`, default `~/.strandline`).
-        store_url: `file:///…` or `s3://bucket/prefix` (`STRANDLINE_STORE`).
+        store_url: `file:///…` or `s3://bucket/prefix` (`STRANDLINE_STORE`, and below it
+            `STRANDLINE_STORE_PREFIX`, which namespaces of a cluster differ in).
         catalog_url: SQLAlchemy URL (`STRANDLINE_CATALOG`).
+        catalog_schema: schema of PostgreSQL that holds the catalog
+            (`STRANDLINE_CATALOG_SCHEMA`); the database's default if None.
         s3: how to reach `s3://` sources and stores (`STRANDLINE_S3_*`, else `AWS_*`).
     """
 
@@ -38,6 +41,7 @@ class Settings:
     store_url: str
     catalog_url: str
     s3: S3Settings = S3Settings()
+    catalog_schema: str | None = None
 
     @property
     def cache_dir(self) -> Path:
@@ -56,10 +60,18 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     home = Path(env.get("STRANDLINE_HOME") or Path.home() / ".strandline").expanduser().absolute()
     return Settings(
         home=home,
-        store_url=env.get("STRANDLINE_STORE") or (home / "store").as_uri(),
+        store_url=_below(
+            env.get("STRANDLINE_STORE") or (home / "store").as_uri(),
+            env.get("STRANDLINE_STORE_PREFIX") or "",
+        ),
         catalog_url=env.get("STRANDLINE_CATALOG") or f"sqlite:///{home / 'catalog.sqlite'}",
         s3=_load_s3(env),
+        catalog_schema=env.get("STRANDLINE_CATALOG_SCHEMA") or None,
     )
+
+
+def _below(url: str, prefix: str) -> str:
+    return f"{url.rstrip('/')}/{prefix.strip('/')}" if prefix.strip("/") else url
 
 
 def _load_s3(env: Mapping[str, str]) -> S3Settings:

@@ -1,6 +1,6 @@
 """The catalog in a SQL database: SQLite on a laptop, PostgreSQL on a cluster."""
 
 from strandline.adapters.sql.catalog import SqlCatalog
-from strandline.adapters.sql.engine import open_catalog
+from strandline.adapters.sql.engine import Database, is_postgres, open_catalog
 
-__all__ = ["SqlCatalog", "open_catalog"]
+__all__ = ["Database", "SqlCatalog", "is_postgres", "open_catalog"]

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import math
-import uuid
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from sqlalchemy import Connection, Row, Select, Table, delete, insert, or_, select, update
+from sqlalchemy import Connection, Table, delete, insert, select, update
 
 from strandline.adapters.sql import schema
+from strandline.adapters.sql.rows import (
+    adopt,
+    as_plain,
+    change_row,
+    create_row,
+    delete_owned,
+    equal_json,
+    existing,
+    resource_of,
+    row_of,
+    utc,
+)
 from strandline.adapters.sql.transactions import Transactions
-from strandline.ports import Resource
-from strandline.spec.errors import ConflictError, InvalidSpecError, NotFoundError
+from strandline.ports import Adoption, Resource, ResourceMark
+from strandline.spec.errors import ConflictError, NotFoundError
 from strandline.spec.records import (
     DatasetVersion,
     Event,
     ModelVersion,
     Record,
     Trial,
-    canonical_json,
 )
 
 _EVENTS_KEPT = 1000
@@ -49,26 +57,35 @@ class SqlCatalog:
         annotations: Mapping[str, str] | None = None,
     ) -> tuple[Resource, str]:
         given = {"spec": spec, "labels": labels, "annotations": annotations}
-        wanted = {field: _plain(value) for field, value in given.items() if value is not None}
+        wanted = {field: as_plain(value) for field, value in given.items() if value is not None}
 
         def apply(db: Connection) -> tuple[Resource, str]:
-            row = db.execute(_of(kind, name).with_for_update()).one_or_none()
+            row = db.execute(row_of(kind, name).with_for_update()).one_or_none()
             if row is None:
-                return _resource(_create_resource(db, kind, name, wanted)), "created"
-            if all(_same(getattr(row, field), value) for field, value in wanted.items()):
-                return _resource(row), "unchanged"
+                return resource_of(create_row(db, kind, name, wanted)), "created"
+            if all(equal_json(getattr(row, field), value) for field, value in wanted.items()):
+                return resource_of(row), "unchanged"
             changed = {
                 **wanted,
-                "generation": row.generation + (not _same(row.spec, wanted["spec"])),
+                "generation": row.generation + (not equal_json(row.spec, wanted["spec"])),
                 "resource_version": row.resource_version + 1,
             }
-            return _resource(_change_resource(db, kind, name, changed)), "configured"
+            return resource_of(change_row(db, kind, name, changed)), "configured"
 
         return self._db.write(apply)
 
+    def adopt_resource(self, adopted: Resource) -> tuple[Resource, Adoption]:
+        return self._db.write(lambda db: adopt(db, adopted))
+
+    def resource_versions(self) -> Sequence[ResourceMark]:
+        table = schema.resources
+        query = select(table.c.kind, table.c.name, table.c.uid, table.c.resource_version)
+        rows = self._db.read(lambda db: db.execute(query).all())
+        return [ResourceMark(*row) for row in rows]
+
     def get_resource(self, kind: str, name: str) -> Resource:
-        row = self._db.read(lambda db: db.execute(_of(kind, name)).one_or_none())
-        return _resource(_found(row, kind, name))
+        row = self._db.read(lambda db: db.execute(row_of(kind, name)).one_or_none())
+        return resource_of(existing(row, kind, name))
 
     def list_resources(
         self,
@@ -84,7 +101,7 @@ class SqlCatalog:
         if after is not None:
             query = query.where(table.c.name > after)
         query = query.order_by(table.c.name).limit(limit)
-        return [_resource(row) for row in self._db.read(lambda db: db.execute(query).all())]
+        return [resource_of(row) for row in self._db.read(lambda db: db.execute(query).all())]
 
     def update_status(
         self,
@@ -93,23 +110,29 @@ class SqlCatalog:
         status: Mapping[str, Any],
         resource_version: int | None = None,
     ) -> Resource:
-        plain = _plain(status)
+        written = as_plain(status)
 
         def replace(db: Connection) -> Resource:
-            row = _found(db.execute(_of(kind, name).with_for_update()).one_or_none(), kind, name)
+            row = existing(
+                db.execute(row_of(kind, name).with_for_update()).one_or_none(), kind, name
+            )
             if resource_version is not None and row.resource_version != resource_version:
                 raise ConflictError(
                     f"{kind.lower()}/{name} was changed by somebody else: read it again, then retry"
                 )
-            values = {"status": plain, "resource_version": row.resource_version + 1}
-            return _resource(_change_resource(db, kind, name, values))
+            values = {"status": written, "resource_version": row.resource_version + 1}
+            return resource_of(change_row(db, kind, name, values))
 
         return self._db.write(replace)
 
-    def delete_resource(self, kind: str, name: str) -> None:
+    def delete_resource(self, kind: str, name: str, uid: str | None = None) -> None:
         def remove(db: Connection) -> None:
-            row = _found(db.execute(_of(kind, name).with_for_update()).one_or_none(), kind, name)
-            _delete_owned(db, kind, name, row.uid)
+            row = existing(
+                db.execute(row_of(kind, name).with_for_update()).one_or_none(), kind, name
+            )
+            if uid not in (None, row.uid):
+                raise ConflictError(f"{kind.lower()}/{name} is another one by now")
+            delete_owned(db, kind, name, row.uid)
             table = schema.resources
             db.execute(delete(table).where(table.c.kind == kind, table.c.name == name))
 
@@ -120,7 +143,7 @@ class SqlCatalog:
     def record_event(self, event: Event) -> None:
         table = schema.events
         mine = (table.c.kind == event.kind) & (table.c.name == event.name)
-        values = {**event.model_dump(), "at": _utc(event.at)}
+        values = {**event.model_dump(), "at": utc(event.at)}
 
         def append(db: Connection) -> None:
             db.execute(insert(table).values(values))
@@ -143,7 +166,7 @@ class SqlCatalog:
                 type=row.type,
                 reason=row.reason,
                 message=row.message,
-                at=_utc(row.at),
+                at=utc(row.at),
             )
             for row in reversed(rows)
         ]
@@ -283,96 +306,6 @@ class SqlCatalog:
             return True
 
         return self._db.write(swap)
-
-
-def _of(kind: str, name: str) -> Select[Any]:
-    table = schema.resources
-    return select(table).where(table.c.kind == kind, table.c.name == name)
-
-
-def _create_resource(db: Connection, kind: str, name: str, wanted: Mapping[str, Any]) -> Row[Any]:
-    values = {
-        "kind": kind,
-        "name": name,
-        "uid": str(uuid.uuid4()),
-        "generation": 1,
-        "resource_version": 1,
-        "labels": {},
-        "annotations": {},
-        "status": {},
-        "created_at": datetime.now(UTC),
-        **wanted,
-    }
-    db.execute(insert(schema.resources).values(values))
-    return db.execute(_of(kind, name)).one()
-
-
-def _change_resource(db: Connection, kind: str, name: str, values: Mapping[str, Any]) -> Row[Any]:
-    table = schema.resources
-    db.execute(update(table).where(table.c.kind == kind, table.c.name == name).values(values))
-    return db.execute(_of(kind, name)).one()
-
-
-def _delete_owned(db: Connection, kind: str, name: str, uid: str) -> None:
-    """Delete what only this resource owns."""
-    events = schema.events
-    db.execute(delete(events).where(events.c.kind == kind, events.c.name == name))
-    if kind in ("Search", "Training"):
-        for table in (schema.trials, schema.metrics):
-            owned = or_(
-                table.c.search == uid, table.c.search.startswith(f"{uid}/", autoescape=True)
-            )
-            db.execute(delete(table).where(owned))
-    elif kind == "Dataset":
-        versions = schema.dataset_versions
-        db.execute(delete(versions).where(versions.c.dataset == name))
-    elif kind == "Model":
-        versions = schema.model_versions
-        db.execute(delete(versions).where(versions.c.model == name))
-
-
-def _found(row: Row[Any] | None, kind: str, name: str) -> Row[Any]:
-    if row is None:
-        raise NotFoundError(f"there is no {kind.lower()} {name!r}")
-    return row
-
-
-def _resource(row: Row[Any]) -> Resource:
-    return Resource(
-        kind=row.kind,
-        name=row.name,
-        uid=row.uid,
-        generation=row.generation,
-        resource_version=row.resource_version,
-        labels=row.labels,
-        annotations=row.annotations,
-        spec=row.spec,
-        status=row.status,
-        created_at=_utc(row.created_at),
-    )
-
-
-def _utc(moment: datetime) -> datetime:
-    """SQLite forgets the zone of a time, so all are stored as UTC."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def _plain(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the document as JSON gives it back: lists for tuples, and nothing shared.
-
-    Raises:
-        InvalidSpecError: it holds a number that JSON cannot hold (NaN, infinity).
-    """
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(document), allow_nan=False))
-    except ValueError as error:
-        raise InvalidSpecError(f"the catalog cannot hold a document: {error}") from error
-    return plain
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Compare as JSON does: in Python `True == 1`."""
-    return canonical_json(one) == canonical_json(other)
 
 
 def _finite(record: dict[str, Any]) -> dict[str, Any]:

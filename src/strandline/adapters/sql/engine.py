@@ -14,22 +14,26 @@ from typing import Any
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy.schema import CreateSchema
 
 from strandline.adapters.sql.catalog import SqlCatalog
 from strandline.adapters.sql.transactions import READS_ONLY, Transactions, explained
 from strandline.spec.errors import InvalidSpecError, MissingExtraError, UnavailableError
 
 # The newest migration; `tests/contract` checks that it is the head of the scripts.
-NEWEST_REVISION = "0001"
-_KNOWN_REVISIONS = frozenset({"0001"})
+NEWEST_REVISION = "0002"
+_KNOWN_REVISIONS = frozenset({"0001", "0002"})
 _BUSY_SECONDS = 60.0
 _CONNECT_SECONDS = 10
 # Any fixed number: the name of the lock that migrating processes share on PostgreSQL.
 _MIGRATION_LOCK = 7301_2018
 
 
-def open_catalog(url: str) -> SqlCatalog:
+def open_catalog(url: str, schema: str | None = None) -> SqlCatalog:
     """Open the catalog at a SQLAlchemy URL and bring its tables up to date.
+
+    Args:
+        schema: of PostgreSQL, made if absent: catalogs in one database that share nothing.
 
     Raises:
         InvalidSpecError: the URL names no database that is supported, or a catalog
@@ -38,19 +42,45 @@ def open_catalog(url: str) -> SqlCatalog:
         MissingExtraError: the driver is not installed.
         UnavailableError: the database does not answer.
     """
-    engine = _make_engine(url)
+    database = Database(url)
     try:
-        _migrate(engine)
-    except SQLAlchemyError as error:
-        engine.dispose()
-        raise explained(error, engine) from error
+        return database.open_catalog(schema)
     except BaseException:
-        engine.dispose()
+        database.close()
         raise
-    return SqlCatalog(Transactions(engine))
 
 
-def _make_engine(url: str) -> Engine:
+class Database:
+    """A database whose catalogs share its connections: one a schema, for many namespaces."""
+
+    def __init__(self, url: str, connections: int = 4) -> None:
+        self._engine = _make_engine(url, connections)
+
+    def open_catalog(self, schema: str | None = None) -> SqlCatalog:
+        """Open the catalog in `schema`; see the function of this name."""
+        if schema is not None and self._engine.dialect.name != "postgresql":
+            raise InvalidSpecError(
+                f"only PostgreSQL keeps catalogs in schemas such as {schema!r}: leave out "
+                "STRANDLINE_CATALOG_SCHEMA, or name a PostgreSQL in STRANDLINE_CATALOG"
+            )
+        try:
+            _migrate(self._engine, schema)
+        except SQLAlchemyError as error:
+            raise explained(error, self._engine) from error
+        names = {"schema_translate_map": {None: schema}} if schema is not None else {}
+        return SqlCatalog(Transactions(self._engine.execution_options(**names)))
+
+    def close(self) -> None:
+        """Give the connections back."""
+        self._engine.dispose()
+
+
+def is_postgres(url: str) -> bool:
+    """Return whether the URL names a PostgreSQL, which machines can share."""
+    return url.startswith("postgres")
+
+
+def _make_engine(url: str, connections: int) -> Engine:
     try:
         parsed = make_url(url)
         if parsed.get_backend_name() == "sqlite":
@@ -59,7 +89,7 @@ def _make_engine(url: str) -> Engine:
             return create_engine(
                 parsed.set(drivername="postgresql+psycopg"),
                 pool_pre_ping=True,
-                pool_size=4,
+                pool_size=connections,
                 connect_args={
                     "connect_timeout": parsed.query.get("connect_timeout", _CONNECT_SECONDS)
                 },
@@ -103,8 +133,9 @@ def _sqlite_engine(url: str, database: str | None) -> Engine:
     return engine
 
 
-def _migrate(engine: Engine) -> None:
+def _migrate(engine: Engine, schema: str | None) -> None:
     with engine.execution_options(**{READS_ONLY: True}).begin() as connection:
+        _enter(connection, schema)
         if _revision(connection) == NEWEST_REVISION:
             return
     # One transaction looks and migrates, under a lock: on SQLite its own, which lets one
@@ -114,6 +145,9 @@ def _migrate(engine: Engine) -> None:
         if engine.dialect.name == "postgresql":
             key = {"key": _MIGRATION_LOCK}
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), key)
+        if schema is not None:
+            _make_schema(connection, schema)
+        _enter(connection, schema)
         found = _revision(connection)
         if found is not None and found not in _KNOWN_REVISIONS:
             raise InvalidSpecError(
@@ -122,6 +156,20 @@ def _migrate(engine: Engine) -> None:
             )
         if found != NEWEST_REVISION:
             _upgrade(connection)
+
+
+def _make_schema(connection: Connection, schema: str) -> None:
+    """Make the schema unless it is there: who may not make one can be given it."""
+    known = text("SELECT 1 FROM pg_namespace WHERE nspname = :name")
+    if connection.execute(known, {"name": schema}).scalar() is None:
+        connection.execute(CreateSchema(schema, if_not_exists=True))
+
+
+def _enter(connection: Connection, schema: str | None) -> None:
+    """Mean `schema`, until the transaction ends, by names that say none."""
+    if schema is not None:
+        quoted = connection.dialect.identifier_preparer.quote_schema(schema)
+        connection.execute(text("SELECT set_config('search_path', :path, true)"), {"path": quoted})
 
 
 def _revision(connection: Connection) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Boolean,
     Column,
     DateTime,
     Float,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 # Autoincrement needs plain INTEGER on SQLite and a wide counter on PostgreSQL.
@@ -36,6 +38,8 @@ resources = Table(
     Column("spec", JSON, nullable=False),
     Column("status", JSON, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # Whether the uid is that of an object elsewhere, or made here.
+    Column("adopted", Boolean, nullable=False, server_default=false()),
 )
 
 events = Table(
