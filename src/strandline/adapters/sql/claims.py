@@ -31,6 +31,7 @@ _PAUSE_SECONDS = 0.25
 _CONNECT_SECONDS = 10
 # A silent holder is given up by the server after 30 + 3 · 10 seconds.
 _KEEPALIVES = {"idle": 30, "interval": 10, "count": 3}
+_SILENT_MILLISECONDS = 30_000
 
 
 @contextmanager
@@ -113,6 +114,7 @@ class _Claim:
                 keepalives_idle=_KEEPALIVES["idle"],
                 keepalives_interval=_KEEPALIVES["interval"],
                 keepalives_count=_KEEPALIVES["count"],
+                tcp_user_timeout=_SILENT_MILLISECONDS,
             )
             row = self._connection.execute("SELECT pg_try_advisory_lock(%s)", [self._key])
             if row.fetchone()[0]:
