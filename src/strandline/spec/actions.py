@@ -98,12 +98,12 @@ class PoolShare:
     Attributes:
         name: of the ComputePool; its machines are found as Ray resource `pool-NAME`.
         spec: of the ComputePool, as a document.
-        trials: how many trials run there at once, at least one.
+        workers: how many of its workers are asked for (of TPUs: slices), at least one.
     """
 
     name: str
     spec: Mapping[str, Any]
-    trials: int
+    workers: int
 
 
 @dataclass(frozen=True, slots=True)
