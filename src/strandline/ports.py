@@ -14,7 +14,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
-from strandline.spec.actions import JobView, PoolShare
+from strandline.spec.actions import ANYWHERE, JobView, Placement
 from strandline.spec.records import DatasetVersion, Event, Failure, ModelVersion, Scalar, Trial
 
 
@@ -249,7 +249,7 @@ class JobExecutor(Protocol):
     def view(self, resource: Resource) -> JobView:
         """Return where the job of the object stands."""
 
-    def start(self, resource: Resource, generation: int, pools: Sequence[PoolShare] = ()) -> bool:
+    def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
         """Start the job of the object for this generation of its spec.
 
         False when it was started before: one job an attempt, however often this is called.

@@ -107,16 +107,28 @@ class PoolShare:
 
 
 @dataclass(frozen=True, slots=True)
-class StartJob:
-    """Run the job of the object for this generation of its spec.
+class Placement:
+    """Where a job runs on a cluster.
 
     Attributes:
-        pools: where its trials run, the preferred pool first; where the job itself runs if
-            empty.
+        pools: of its trials, the preferred one first; where the job itself runs if empty.
+        driver: whose nodes the job itself runs on (its workers do not count); any if None.
     """
 
-    generation: int
     pools: tuple[PoolShare, ...] = ()
+    driver: PoolShare | None = None
+
+
+ANYWHERE = Placement()
+"""No pools: a laptop, or any node of a cluster that takes pods."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartJob:
+    """Run the job of the object for this generation of its spec."""
+
+    generation: int
+    placement: Placement = ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)
