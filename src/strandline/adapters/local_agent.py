@@ -9,35 +9,26 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from strandline.adapters.agent import (
+    MOMENT_SECONDS,
+    POLL_SECONDS,
+    Attendant,
+    Reconcile,
+    Say,
+    list_all,
+)
 from strandline.adapters.local_jobs import LocalJobs
 from strandline.adapters.run_lock import is_held, try_lock
 from strandline.ports import Catalog, Clock, Resource
-from strandline.spec.actions import (
-    Action,
-    DatasetView,
-    JobState,
-    JobView,
-    LookAgain,
-    Observed,
-    SearchView,
-    StartJob,
-    StopJob,
-    WriteStatus,
-)
+from strandline.spec.actions import ANYWHERE, JobState, JobView, Placement
 from strandline.spec.errors import ConflictError, NotFoundError, StrandlineError
 from strandline.spec.naming import JOB_KINDS
 from strandline.spec.records import Event
 from strandline.spec.v1alpha1 import KINDS
 
-Reconcile = Callable[[Resource, Observed], Sequence[Action]]
-Say = Callable[[str], None]
-
-POLL_SECONDS = 1.0
-_MOMENT_SECONDS = 0.05
 _MAX_LOG_BYTES = 1_000_000
 # What others wait for comes first: a search sees an import that ended in the same pass.
 _ORDER = (*JOB_KINDS, *(kind for kind in KINDS if kind not in JOB_KINDS))
@@ -53,42 +44,21 @@ def agent_lock(runs_dir: Path, owner: str) -> Path:
     return runs_dir / f"agent-{owner}.lock"
 
 
-def list_all(catalog: Catalog, kind: str, after: str | None = None) -> Iterator[Resource]:
-    """Iterate over the resources of a kind, those after name `after`, page by page."""
-    while page := catalog.list_resources(kind, limit=500, after=after):
-        yield from page
-        after = page[-1].name
+class _Processes:
+    """`LocalJobs` as a `ports.JobExecutor`: everything runs here, whatever its placement."""
 
+    def __init__(self, jobs: LocalJobs, note_end: bool) -> None:
+        self._jobs = jobs
+        self._note_end = note_end
 
-def observe(catalog: Catalog, resource: Resource, job: JobView, clock: Clock) -> Observed:
-    """Gather what a decision about `resource` rests on."""
-    seen = Observed(now=clock.now(), job=job)
-    if resource.kind in ("Search", "Training"):
-        name = str(resource.spec["dataset"]["name"])
-        seen = replace(seen, dataset=_observe_dataset(catalog, name))
-        source = (resource.spec.get("cell") or {}).get("search")
-        return seen if source is None else replace(seen, search=_observe_search(catalog, source))
-    if resource.kind == "Model":
-        return replace(seen, model_versions=catalog.list_model_versions(resource.name))
-    return seen
+    def view(self, resource: Resource) -> JobView:
+        return self._jobs.view(resource.kind, resource.uid, self._note_end)
 
+    def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
+        return self._jobs.start(resource.kind, resource.name, resource.uid, generation)
 
-def _observe_dataset(catalog: Catalog, name: str) -> DatasetView | None:
-    versions = catalog.list_dataset_versions(name)
-    try:
-        found = catalog.get_resource("Dataset", name)
-    except NotFoundError:
-        # A version can exist without a document: imported by a program.
-        return DatasetView(0, {}, versions) if versions else None
-    return DatasetView(found.generation, found.status, versions)
-
-
-def _observe_search(catalog: Catalog, name: str) -> SearchView | None:
-    try:
-        found = catalog.get_resource("Search", name)
-    except NotFoundError:
-        return None
-    return SearchView(found.generation, found.status)
+    def stop(self, resource: Resource) -> None:
+        self._jobs.stop(resource.kind, resource.uid)
 
 
 class LocalAgent:
@@ -99,9 +69,11 @@ class LocalAgent:
     ) -> None:
         self._catalog = catalog
         self._jobs = jobs
-        self._reconcile = reconcile
-        self._clock = clock
         self._say = say
+        self._attendant, self._onlooker = (
+            Attendant(catalog, _Processes(jobs, note_end), reconcile, clock, self._tell)
+            for note_end in (True, False)
+        )
 
     def run(self, lock: Path, sleep: Callable[[float], None]) -> bool:
         """Work until nothing is left; False when another agent is at it.
@@ -133,46 +105,19 @@ class LocalAgent:
 
     def _attend(self, resource: Resource, look_only: bool) -> list[float]:
         try:
-            job = self._jobs.view(resource.kind, resource.uid, note_end=not look_only)
-            actions = self._reconcile(resource, observe(self._catalog, resource, job, self._clock))
-            waits = [POLL_SECONDS] if job.state is JobState.RUNNING else []
+            decision = (self._onlooker if look_only else self._attendant).decide(resource)
+            waits = [POLL_SECONDS] if decision.job.state is JobState.RUNNING else []
             if look_only:
-                return waits + [POLL_SECONDS] * len(actions)
-            return waits + [self._carry_out(resource, action) for action in actions]
+                return waits + [POLL_SECONDS] * len(decision.actions)
+            return waits + self._attendant.carry_out(resource, decision.actions)
         except (ConflictError, NotFoundError):
-            return [_MOMENT_SECONDS]  # it changed or went away meanwhile: look at it afresh
+            return [MOMENT_SECONDS]  # it changed or went away meanwhile: look at it afresh
         except StrandlineError as error:
             self._say(f"{resource.kind} {resource.name}: {error}")
             return [POLL_SECONDS]
 
-    def _carry_out(self, resource: Resource, action: Action) -> float:
-        """Do one action; return after how many seconds the object needs another look."""
-        kind, name, uid = resource.kind, resource.name, resource.uid
-        match action:
-            case WriteStatus(status):
-                self._catalog.update_status(kind, name, status, resource.resource_version)
-            case StartJob(generation):
-                if self._jobs.start(kind, name, uid, generation):
-                    self._record(resource, "JobStarted", f"Generation {generation}")
-                return POLL_SECONDS
-            case StopJob():
-                self._jobs.stop(kind, uid)
-                return POLL_SECONDS
-            case LookAgain(seconds):
-                return seconds
-        return _MOMENT_SECONDS
-
-    def _record(self, resource: Resource, reason: str, message: str) -> None:
-        self._say(f"{resource.kind} {resource.name}: {reason}: {message}")
-        event = Event(
-            kind=resource.kind,
-            name=resource.name,
-            type="Normal",
-            reason=reason,
-            message=message,
-            at=self._clock.now(),
-        )
-        self._catalog.record_event(event)
+    def _tell(self, resource: Resource, event: Event) -> None:
+        self._say(f"{resource.kind} {resource.name}: {event.reason}: {event.message}")
 
     def _end_orphans(self, look_only: bool) -> list[float]:
         """Stop the jobs of objects that are gone, and remove what they left."""

@@ -52,7 +52,7 @@ def with_current_status(place: Platform, resource: Resource) -> Resource:
         return resource
     from dataclasses import replace
 
-    from strandline.adapters.local_agent import observe
+    from strandline.adapters.agent import observe
     from strandline.control.followed import followed_status
     from strandline.spec.actions import JobView
 

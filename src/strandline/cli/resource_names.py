@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from strandline.adapters.local_agent import list_all
+from strandline.adapters.agent import list_all
 from strandline.ports import Catalog, Resource
 from strandline.spec.errors import InvalidSpecError, NotFoundError
 from strandline.spec.v1alpha1 import KINDS

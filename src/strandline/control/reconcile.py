@@ -12,19 +12,23 @@ from datetime import timedelta
 from typing import Any
 
 from strandline.control.backoff import (
+    FIRST_DELAY_SECONDS,
     MAX_FAILURES,
     delay_seconds,
     describe_exit,
     permanent_reason,
 )
 from strandline.control.followed import followed_status
+from strandline.control.pools import Unplaced, place
 from strandline.ports import Resource
 from strandline.spec.actions import (
+    ANYWHERE,
     Action,
     DatasetView,
     JobState,
     LookAgain,
     Observed,
+    Placement,
     SearchView,
     StartJob,
     StopJob,
@@ -33,8 +37,10 @@ from strandline.spec.actions import (
 from strandline.spec.conditions import (
     COMPLETE,
     INTERRUPTED,
+    RECONCILING,
     STALLED,
     SUSPENDED,
+    TAKEN_UP,
     Why,
     get_condition,
     is_settled,
@@ -47,6 +53,8 @@ from strandline.spec.conditions import (
 )
 
 Actions = tuple[Action, ...]
+
+_CHANGED = "SpecChanged"
 
 
 def reconcile(resource: Resource, observed: Observed) -> Actions:
@@ -79,12 +87,22 @@ def _reconcile_learning(
         return _stop(observed) + _write(resource, mark_suspended(resource.status, why))
     if _is_interrupted(resource):
         return ()
-    if observed.job.state is not JobState.RUNNING:
-        waiting = _waits_for(resource, observed)
-        if waiting is not None:
-            why = _why(resource, observed, *waiting)
-            return _write(resource, mark_working(resource.status, why))
-    return _drive_job(resource, observed, reason, message)
+    if observed.job.state is JobState.RUNNING:
+        return _drive_job(resource, observed, reason, message)
+    placement = _place(resource, observed)
+    if isinstance(placement, Unplaced):
+        why = _why(resource, observed, placement.reason, placement.message)
+        look = () if placement.look_seconds is None else (LookAgain(placement.look_seconds),)
+        return (*_write(resource, mark_working(resource.status, why)), *look)
+    return _drive_job(resource, observed, reason, message, placement)
+
+
+def _place(resource: Resource, observed: Observed) -> Placement | Unplaced:
+    """Return where the job can start now, or why it cannot."""
+    waiting = _waits_for(resource, observed)
+    if waiting is not None:
+        return Unplaced(*waiting, look_seconds=None)
+    return place(resource, observed.pools)
 
 
 def _waits_for(resource: Resource, observed: Observed) -> tuple[str, str] | None:
@@ -111,17 +129,40 @@ def _unfinished_search(name: str, search: SearchView | None, trial: int | None) 
     return f"Search {name} has not ended yet."
 
 
-def _drive_job(resource: Resource, observed: Observed, reason: str, message: str) -> Actions:
+def _drive_job(
+    resource: Resource,
+    observed: Observed,
+    reason: str,
+    message: str,
+    placement: Placement = ANYWHERE,
+) -> Actions:
     """Start, restart or give up the job of an object whose spec is not fulfilled."""
     job = observed.job
     working = mark_working(resource.status, _why(resource, observed, reason, message))
     if job.state is JobState.RUNNING:
         if job.generation in (None, resource.generation):
-            return ()
+            return _tell_of_run(resource, observed, working)
         return _after_edit(resource, observed)
+    start = StartJob(resource.generation, placement)
     if job.state is JobState.NONE or job.generation != resource.generation:
-        return (*_write(resource, working), StartJob(resource.generation))
-    return _after_end(resource, observed, working)
+        return (*_write(resource, working), start)
+    return _after_end(resource, observed, working, start)
+
+
+def _tell_of_run(resource: Resource, observed: Observed, working: Mapping[str, Any]) -> Actions:
+    """Say what a started job waits for, and that it works once it does.
+
+    A job that works says so itself; what was said here meanwhile must not outlive it.
+    """
+    if observed.job.waiting is not None:
+        why = _why(resource, observed, *observed.job.waiting)
+        return _write(resource, mark_working(resource.status, why))
+    said = get_condition(resource.status, RECONCILING)
+    truth = get_condition(working, RECONCILING)
+    assert truth is not None
+    if said is None or said["reason"] in (truth["reason"], TAKEN_UP, _CHANGED):
+        return ()
+    return _write(resource, working)
 
 
 def _after_edit(resource: Resource, observed: Observed) -> Actions:
@@ -133,19 +174,26 @@ def _after_edit(resource: Resource, observed: Observed) -> Actions:
         if is_taken_up(resource.status, resource.generation):
             return ()
         changed = "The spec changed: the job takes that up, or stops and goes on with it."
-        why = _why(resource, observed, "SpecChanged", changed)
+        why = _why(resource, observed, _CHANGED, changed)
         return (*_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
     changed = "The spec changed: the job stops, and goes on with the new one."
-    why = _why(resource, observed, "SpecChanged", changed)
+    why = _why(resource, observed, _CHANGED, changed)
     return (StopJob(), *_write(resource, mark_working(resource.status, why)), LookAgain(1.0))
 
 
-def _after_end(resource: Resource, observed: Observed, working: Mapping[str, Any]) -> Actions:
+def _after_end(
+    resource: Resource, observed: Observed, working: Mapping[str, Any], start: StartJob
+) -> Actions:
     """Decide after a job ended without having settled the status itself."""
     job = observed.job
     if job.exit_code == 0:
         why = _why(resource, observed, "JobSucceeded", "The job ended well.")
         return _write(resource, mark_done(resource.status, why))
+    if job.preempted:
+        text = "Its place was taken from it (evicted, drained or preempted)"
+        return _start_after(
+            resource, observed, working, start, FIRST_DELAY_SECONDS, "Preempted", text
+        )
     ended = describe_exit(job.exit_code)
     said = f"; its last words: {job.last_words}" if job.last_words else ""
     if reason := permanent_reason(job.exit_code):
@@ -155,12 +203,25 @@ def _after_end(resource: Resource, observed: Observed, working: Mapping[str, Any
         text = f"The job ended badly {job.failures} times in a row; lastly {ended}{said}"
         why = _why(resource, observed, "BackoffLimitExceeded", text)
         return _write(resource, mark_failed(resource.status, why))
-    ended_at = job.ended_at or observed.now
-    due = ended_at + timedelta(seconds=delay_seconds(job.failures))
+    text = f"The job failed: {ended}{said}"
+    delay = delay_seconds(job.failures)
+    return _start_after(resource, observed, working, start, delay, "BackingOff", text)
+
+
+def _start_after(
+    resource: Resource,
+    observed: Observed,
+    working: Mapping[str, Any],
+    start: StartJob,
+    delay_seconds: float,
+    reason: str,
+    text: str,
+) -> Actions:
+    """Start the job once it ended so long ago; until then say why it waits."""
+    due = (observed.job.ended_at or observed.now) + timedelta(seconds=delay_seconds)
     if observed.now >= due:
-        return (*_write(resource, working), StartJob(resource.generation))
-    text = f"The job failed: {ended}{said}; it starts again at {due:%H:%M:%S} UTC"
-    why = _why(resource, observed, "BackingOff", text)
+        return (*_write(resource, working), start)
+    why = _why(resource, observed, reason, f"{text}; it starts again at {due:%H:%M:%S} UTC")
     wait = LookAgain((due - observed.now).total_seconds())
     return (*_write(resource, mark_working(resource.status, why)), wait)
 

@@ -75,6 +75,25 @@ class SearchView:
 
 
 @dataclass(frozen=True, slots=True)
+class PoolView:
+    """A ComputePool, and what the cluster has for it.
+
+    Attributes:
+        spec: of its resource, as a document.
+        capacity: workers that would fit into all its nodes were they empty; None when that
+            cannot be told yet.
+        available: workers that fit into what is free now.
+        trouble: why it cannot be used at all; empty if it can.
+    """
+
+    name: str
+    spec: Mapping[str, Any]
+    capacity: int | None = None
+    available: int = 0
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Observed:
     """Everything besides the object itself that a decision rests on.
 
@@ -82,6 +101,7 @@ class Observed:
         dataset: what a Search or Training refers to; None when there is no such Dataset.
         search: what a Training takes its cell from; None when there is no such Search.
         model_versions: versions of a Model, oldest first.
+        pools: the ComputePools there are, by name; None where pools mean nothing (a laptop).
     """
 
     now: datetime
@@ -89,6 +109,7 @@ class Observed:
     dataset: DatasetView | None = None
     search: SearchView | None = None
     model_versions: Sequence[ModelVersion] = ()
+    pools: Mapping[str, PoolView] | None = None
 
 
 @dataclass(frozen=True, slots=True)

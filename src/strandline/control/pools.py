@@ -1,0 +1,305 @@
+"""What a cluster has for its ComputePools, and which of them a job goes to: pure.
+
+Nobody is left with a pod that waits for ever: before a job starts, its pools are compared
+with the nodes there are. A pool that cannot hold one worker, were its nodes empty, is not
+waited for; one that is full is, unless a pool further down the list has room.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from strandline.ports import Resource
+from strandline.spec.actions import ANYWHERE, Placement, PoolShare, PoolView
+from strandline.spec.conditions import Why, mark_done, mark_working
+from strandline.spec.kinds.compute_pool import ComputePoolSpec, Toleration
+from strandline.spec.operator_config import Execution, ExecutionMode
+from strandline.spec.quantities import parse_cpu, parse_memory
+
+UNSATISFIABLE = "PoolUnsatisfiable"
+WAITING = "WaitingForPool"
+
+LOOK_SECONDS = 30.0
+"""Nodes fill and empty all the time; who waits for them looks this often."""
+
+_REPELLING = ("NoSchedule", "NoExecute")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """What matters here of a node.
+
+    Attributes:
+        ready: it takes pods now (not cordoned, and its kubelet is heard).
+        taints: key, value, effect of each.
+        allocatable: amounts by resource: cores, bytes, devices.
+        used: what the pods on it ask for, likewise.
+    """
+
+    name: str
+    labels: Mapping[str, str]
+    ready: bool
+    taints: Sequence[tuple[str, str, str]] = ()
+    allocatable: Mapping[str, float] = field(default_factory=dict)
+    used: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """What the nodes of a pool hold; devices, or workers where there are none.
+
+    Attributes:
+        workers: whole ones that fit into what is free now.
+        most_workers: whole ones that would fit were the nodes empty.
+    """
+
+    nodes: int = 0
+    ready: int = 0
+    allocatable: int = 0
+    in_use: int = 0
+    available: int = 0
+    workers: int = 0
+    most_workers: int = 0
+
+
+def read_node(document: Mapping[str, Any], used: Mapping[str, float]) -> Node:
+    """Return what matters of a core/v1 Node; `used` is asked for by the pods on it."""
+    spec, status = document.get("spec") or {}, document.get("status") or {}
+    ready = any(
+        each["type"] == "Ready" and each["status"] == "True"
+        for each in status.get("conditions") or ()
+    )
+    return Node(
+        name=str(document["metadata"]["name"]),
+        labels=document["metadata"].get("labels") or {},
+        ready=ready and not spec.get("unschedulable", False),
+        taints=tuple(
+            (str(each["key"]), str(each.get("value") or ""), str(each["effect"]))
+            for each in spec.get("taints") or ()
+        ),
+        allocatable=read_amounts(status.get("allocatable") or {}),
+        used=used,
+    )
+
+
+def read_amounts(quantities: Mapping[str, Any]) -> dict[str, float]:
+    """Return cores, bytes and devices as numbers; what cannot be read counts as none."""
+    found = {}
+    for resource, quantity in quantities.items():
+        try:
+            found[resource] = _amount(resource, str(quantity))
+        except ValueError:
+            found[resource] = 0.0
+    return found
+
+
+def _amount(resource: str, quantity: str) -> float:
+    if resource == "cpu":
+        return parse_cpu(quantity)
+    if quantity.replace(".", "", 1).isdigit():
+        return float(quantity)
+    return float(parse_memory(quantity))
+
+
+def fits(spec: ComputePoolSpec, node: Node) -> bool:
+    """Return whether the node is one of the pool's."""
+    if any(node.labels.get(key) != value for key, value in spec.selector.items()):
+        return False
+    repelling = (taint for taint in node.taints if taint[2] in _REPELLING)
+    return all(any(_tolerates(each, taint) for each in spec.tolerations) for taint in repelling)
+
+
+def _tolerates(toleration: Toleration, taint: tuple[str, str, str]) -> bool:
+    key, value, effect = taint
+    if toleration.effect is not None and toleration.effect.value != effect:
+        return False
+    if toleration.key not in (None, key):
+        return False
+    return toleration.operator == "Exists" or (toleration.value or "") == value
+
+
+def measure(spec: ComputePoolSpec, nodes: Iterable[Node]) -> Capacity:
+    """Count what the cluster has for the pool."""
+    mine = [node for node in nodes if fits(spec, node)]
+    ready = [node for node in mine if node.ready]
+    pods = sum(_pods_that_fit(spec, node, node.used) for node in ready)
+    most = sum(_pods_that_fit(spec, node, {}) for node in mine)
+    workers, most_workers = pods // spec.hosts, most // spec.hosts
+    if spec.resource is None:
+        return Capacity(
+            nodes=len(mine),
+            ready=len(ready),
+            allocatable=most_workers,
+            in_use=max(0, most_workers - workers),
+            available=workers,
+            workers=workers,
+            most_workers=most_workers,
+        )
+    allocatable = int(sum(node.allocatable.get(spec.resource, 0.0) for node in mine))
+    in_use = int(sum(node.used.get(spec.resource, 0.0) for node in mine))
+    free = sum(
+        max(0.0, node.allocatable.get(spec.resource, 0.0) - node.used.get(spec.resource, 0.0))
+        for node in ready
+    )
+    return Capacity(len(mine), len(ready), allocatable, in_use, int(free), workers, most_workers)
+
+
+def _pods_that_fit(spec: ComputePoolSpec, node: Node, used: Mapping[str, float]) -> int:
+    wanted: dict[str, float] = {
+        "cpu": parse_cpu(spec.cpu),
+        "memory": float(parse_memory(spec.memory)),
+    }
+    if spec.resource is not None:
+        wanted[spec.resource] = spec.devices_per_host
+    rooms = [
+        (node.allocatable.get(resource, 0.0) - used.get(resource, 0.0)) / amount
+        for resource, amount in wanted.items()
+    ]
+    return max(0, int(min(rooms) + 1e-9))
+
+
+def view_pool(pool: Resource, capacity: Capacity, execution: Execution) -> PoolView:
+    """Return the pool as decisions see it."""
+    spec = ComputePoolSpec.model_validate(pool.spec)
+    return PoolView(
+        name=pool.name,
+        spec=pool.spec,
+        capacity=capacity.most_workers,
+        available=capacity.workers,
+        trouble=_trouble(pool.name, spec, capacity, execution),
+    )
+
+
+def _trouble(name: str, spec: ComputePoolSpec, capacity: Capacity, execution: Execution) -> str:
+    if execution.mode is ExecutionMode.POD:
+        # The trials run in the pod that keeps the state.
+        if spec.spot:
+            return f"nodes of pool {name} may be taken away (spot), and trials run in one pod"
+        if spec.hosts > 1:
+            return f"a worker of pool {name} has {spec.hosts} hosts, and trials run in one pod"
+    if spec.queue is not None or execution.nodes_appear:
+        return ""  # whoever admits or adds nodes knows better
+    if not capacity.nodes:
+        return f"no node has the labels, or none of the taints besides, of pool {name}"
+    if not capacity.most_workers:
+        return f"no node of pool {name} is large enough for one worker, were it empty"
+    return ""
+
+
+def pool_status(pool: Resource, capacity: Capacity, why: Why) -> Mapping[str, Any]:
+    """Return the status of a ComputePool; `why` gives generation and time."""
+    spec = ComputePoolSpec.model_validate(pool.spec)
+    if capacity.ready:
+        some = f"{capacity.ready} of {capacity.nodes} nodes are ready."
+        made = mark_done(pool.status, why.because("NodesReady", some))
+    else:
+        none = "No node fits." if not capacity.nodes else "No node that fits is ready."
+        made = mark_working(pool.status, why.because("NoNodes", none))
+    counted = {
+        "nodes": capacity.nodes,
+        "ready": capacity.ready,
+        "allocatable": capacity.allocatable,
+        "inUse": capacity.in_use,
+        "available": capacity.available,
+        "workers": capacity.workers,
+    }
+    shape = {"devicesPerHost": spec.devices_per_host, "hosts": spec.hosts}
+    named = {} if spec.resource is None else {"resource": spec.resource}
+    return {**made, **shape, **named, "capacity": counted}
+
+
+# ---------------------------------------------------------------- which pool
+
+
+@dataclass(frozen=True, slots=True)
+class Unplaced:
+    """Why a job cannot start yet.
+
+    Attributes:
+        reason, message: of the condition.
+        look_seconds: when to look again though nothing is heard; None when a change is.
+    """
+
+    reason: str
+    message: str
+    look_seconds: float | None = LOOK_SECONDS
+
+
+def place(resource: Resource, pools: Mapping[str, PoolView] | None) -> Placement | Unplaced:
+    """Return where the job of `resource` runs, or why it cannot yet."""
+    if pools is None:
+        return ANYWHERE
+    driver = _driver(resource, pools)
+    if isinstance(driver, Unplaced):
+        return driver
+    wanted = _wanted(resource)
+    if not wanted:
+        return Placement((), driver)
+    shares = _shares(wanted, pools, int(resource.spec.get("parallelism") or 1))
+    return Placement(shares, driver) if shares else _why_none(wanted, pools)
+
+
+def _wanted(resource: Resource) -> list[tuple[str, int | None]]:
+    """Return the pools that are named, the preferred one first, and how much of each."""
+    if resource.kind == "Training":
+        name = resource.spec.get("pool")
+        return [(str(name), int(resource.spec.get("workers") or 1))] if name else []
+    return [(str(each["name"]), each.get("workers")) for each in resource.spec.get("pools") or ()]
+
+
+def _shares(
+    wanted: Sequence[tuple[str, int | None]], pools: Mapping[str, PoolView], trials: int
+) -> tuple[PoolShare, ...]:
+    """Take workers where there are some, pool by pool, until all trials have a device."""
+    shares: list[PoolShare] = []
+    for name, workers in wanted:
+        pool = pools.get(name)
+        if trials <= 0 or pool is None or not _has_room(pool):
+            continue
+        spec = ComputePoolSpec.model_validate(pool.spec)
+        share = workers or max(1, spec.workers.min)
+        shares.append(PoolShare(name, pool.spec, share))
+        # A slice is one accelerator to a trial; else each device takes one.
+        trials -= share * (1 if spec.hosts > 1 else max(1, spec.devices_per_host))
+    return tuple(shares)
+
+
+def _has_room(pool: PoolView) -> bool:
+    if pool.trouble:
+        return False
+    return _is_filled_by_others(pool) or pool.available > 0
+
+
+def _is_filled_by_others(pool: PoolView) -> bool:
+    """Return whether a queue, or whoever adds nodes, decides when there is room."""
+    return pool.spec.get("queue") is not None or not pool.capacity
+
+
+def _why_none(wanted: Sequence[tuple[str, int | None]], pools: Mapping[str, PoolView]) -> Unplaced:
+    told, waits = [], False
+    for name, _ in wanted:
+        pool = pools.get(name)
+        if pool is None:
+            told.append(f"there is no ComputePool {name}")
+        elif pool.trouble:
+            told.append(pool.trouble)
+        else:
+            waits = True
+            told.append(f"all {pool.capacity} workers of pool {name} are taken")
+    message = "; ".join(told)
+    return Unplaced(WAITING if waits else UNSATISFIABLE, f"{message[:1].upper()}{message[1:]}.")
+
+
+def _driver(resource: Resource, pools: Mapping[str, PoolView]) -> PoolShare | Unplaced | None:
+    name = (resource.spec.get("driver") or {}).get("pool")
+    if name is None:
+        return None
+    pool = pools.get(name)
+    if pool is None:
+        return Unplaced(UNSATISFIABLE, f"There is no ComputePool {name} for the driver.")
+    if pool.spec.get("spot"):
+        text = f"Nodes of pool {name} may be taken away (spot): the driver needs another one."
+        return Unplaced(UNSATISFIABLE, text)
+    return PoolShare(name, pool.spec, 1)
