@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,8 +69,8 @@ def job(
 
 
 TOKEN = {"name": "ray-token", "key": "token"}
-STATIC = {"mode": "static", "rayAddress": "strandline-ray-head:6379", "tokenSecret": TOKEN}
-CASES = {
+STATIC: Any = {"mode": "static", "rayAddress": "strandline-ray-head:6379", "tokenSecret": TOKEN}
+CASES: dict[str, Callable[[], dict[str, Any]]] = {
     "dataset": lambda: job(make_resource("Dataset")),
     "search-in-a-pod": job,
     "search-on-a-gpu-pool": lambda: job(

@@ -165,6 +165,11 @@ class OperatorConfig(SpecModel):
         json_schema_extra=distinct(),
         description="Namespaces that are looked after; all if empty.",
     )
+    cluster_reads: StrictBool = Field(
+        default=True,
+        description="Whether nodes, pods of all namespaces and ComputePools may be read; if not, "
+        "objects cannot name pools.",
+    )
     jobs: JobSettings = Field(description="What the pods of jobs are like.")
     execution: Execution = Field(default_factory=Execution, description="Where trials run.")
     workers: StrictInt = Field(default=4, ge=1, le=64, description="Objects attended at once.")

@@ -70,7 +70,13 @@ def make_node(
 
 
 def gpus(count: int, **fields: Any) -> Any:
-    return make_node(taints=(GPU_TAINT,), **{"nvidia.com_gpu": str(count), **fields})
+    devices: Any = {"nvidia.com_gpu": str(count), **fields}
+    return make_node(taints=(GPU_TAINT,), **devices)
+
+
+def tpu_host(**labels: str) -> Any:
+    devices: Any = {"google.com_tpu": "4"}
+    return make_node({**TPU_LABELS, **labels}, **devices)
 
 
 def count(spec: dict[str, Any], *nodes: Any) -> Capacity:
@@ -126,7 +132,7 @@ def test_a_pool_of_cpus_counts_workers() -> None:
 
 
 def test_a_slice_takes_all_its_hosts() -> None:
-    hosts = [make_node(TPU_LABELS, **{"google.com_tpu": "4"}) for _ in range(7)]
+    hosts = [tpu_host() for _ in range(7)]
     capacity = count(V5E, *hosts)
     assert (capacity.allocatable, capacity.workers) == (28, 1)
 
@@ -255,7 +261,7 @@ def test_a_driver_is_never_on_nodes_that_may_be_taken_away() -> None:
 def test_trials_in_one_pod_need_a_safe_pool_of_single_hosts() -> None:
     here = Execution()
     for spec in ({**L4, "spot": True}, V5E):
-        node = make_node({**TPU_LABELS, "gpu": "l4"}, **{"google.com_tpu": "4"})
+        node = tpu_host(gpu="l4")
         found = place(
             make_search(pools=[{"name": "p"}]), pools(view("p", spec, node, execution=here))
         )

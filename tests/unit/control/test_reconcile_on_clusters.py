@@ -90,7 +90,7 @@ def test_a_job_whose_place_was_taken_starts_again_soon_and_has_not_failed() -> N
 
 GPU = {"accelerator": {"kind": "gpu"}}
 FREE = PoolView("l4", GPU, capacity=4, available=2)
-ON_L4 = {"pools": [{"name": "l4"}]}
+ON_L4: Any = {"pools": [{"name": "l4"}]}
 NO_JOB = JobView()
 
 
