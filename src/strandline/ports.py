@@ -98,6 +98,7 @@ class Resource:
     Attributes:
         generation: grows when the spec changes.
         resource_version: grows on any change; guards updates.
+        adopted: whether the uid is that of an object elsewhere, or was made here.
     """
 
     kind: str
@@ -110,6 +111,7 @@ class Resource:
     spec: Mapping[str, Any]
     status: Mapping[str, Any]
     created_at: datetime
+    adopted: bool = False
 
 
 class Adoption(StrEnum):

@@ -7,8 +7,10 @@ waited for; one that is full is, unless a pool further down the list has room.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from strandline.ports import Resource
@@ -101,6 +103,34 @@ def _amount(resource: str, quantity: str) -> float:
     if quantity.replace(".", "", 1).isdigit():
         return float(quantity)
     return float(parse_memory(quantity))
+
+
+def judge_pools(
+    pools: Sequence[Resource],
+    nodes: Sequence[Mapping[str, Any]],
+    pods: Iterable[tuple[str, Mapping[str, Any]]],
+    execution: Execution,
+    now: datetime,
+) -> Mapping[str, tuple[PoolView, Mapping[str, Any]]]:
+    """Return the view and the status of each pool, by name.
+
+    Args:
+        nodes: core/v1 Node documents.
+        pods: (node, what is asked for there) of each container that holds its place.
+    """
+    used: dict[str, Counter[str]] = defaultdict(Counter)
+    for node, requests in pods:
+        used[node].update(read_amounts(requests))
+    read = [read_node(each, used[str(each["metadata"]["name"])]) for each in nodes]
+    found = {}
+    for pool in pools:
+        capacity = measure(ComputePoolSpec.model_validate(pool.spec), read)
+        why = Why("Counted", "Its nodes were counted.", pool.generation, now)
+        found[pool.name] = (
+            view_pool(pool, capacity, execution),
+            pool_status(pool, capacity, why),
+        )
+    return found
 
 
 def fits(spec: ComputePoolSpec, node: Node) -> bool:
@@ -282,7 +312,7 @@ def _why_none(wanted: Sequence[tuple[str, int | None]], pools: Mapping[str, Pool
     for name, _ in wanted:
         pool = pools.get(name)
         if pool is None:
-            told.append(f"there is no ComputePool {name}")
+            told.append(f"there is no ComputePool {name} that can be seen")
         elif pool.trouble:
             told.append(pool.trouble)
         else:
@@ -298,7 +328,9 @@ def _driver(resource: Resource, pools: Mapping[str, PoolView]) -> PoolShare | Un
         return None
     pool = pools.get(name)
     if pool is None:
-        return Unplaced(UNSATISFIABLE, f"There is no ComputePool {name} for the driver.")
+        return Unplaced(
+            UNSATISFIABLE, f"There is no ComputePool {name} that can be seen, for the driver."
+        )
     if pool.spec.get("spot"):
         text = f"Nodes of pool {name} may be taken away (spot): the driver needs another one."
         return Unplaced(UNSATISFIABLE, text)

@@ -85,6 +85,7 @@ def resource_of(row: Row[Any]) -> Resource:
         spec=row.spec,
         status=row.status,
         created_at=utc(row.created_at),
+        adopted=row.adopted,
     )
 
 

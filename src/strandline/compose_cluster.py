@@ -1,0 +1,155 @@
+"""The wiring of the operator of a cluster: a configuration in, something to start out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from strandline.adapters.clock import SystemClock
+from strandline.adapters.kube.api import KubeApi
+from strandline.adapters.kube.caches import Caches
+from strandline.adapters.kube.catalog_watch import CatalogWatch
+from strandline.adapters.kube.cluster_agent import ClusterAgent
+from strandline.adapters.kube.controller import Controller, ControllerSet, Startable
+from strandline.adapters.kube.events import EventRecorder
+from strandline.adapters.kube.informer import InformerSettings
+from strandline.adapters.kube.jobs import KubeJobs
+from strandline.adapters.kube.kinds import ObjectRef
+from strandline.adapters.kube.metrics import OperatorMetrics
+from strandline.adapters.kube.pool_watch import PoolWatch
+from strandline.adapters.kube.projection import Projection
+from strandline.adapters.kube.resources import JOBS, Document
+from strandline.adapters.sql import Database
+from strandline.control.pods import make_job
+from strandline.control.pools import judge_pools
+from strandline.control.reconcile import reconcile
+from strandline.ports import Catalog, Clock, JobExecutor, Resource
+from strandline.spec.actions import Placement, PoolView
+from strandline.spec.errors import InvalidSpecError
+from strandline.spec.namespaces import catalog_schema
+from strandline.spec.operator_config import OperatorConfig
+
+REPORTER = "strandline.dev/operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator, ready to be started.
+
+    Attributes:
+        agent: attends to one object.
+        caches: what it sees of the API.
+        running: starts and stops its threads.
+        watch: looks at the catalogs; among what `running` starts.
+    """
+
+    agent: ClusterAgent
+    caches: Caches
+    running: ControllerSet
+    watch: CatalogWatch
+    pools: PoolWatch | None
+    events: EventRecorder
+
+
+def operator(
+    config: OperatorConfig,
+    api: KubeApi,
+    catalog_url: str,
+    *,
+    instance: str = "operator",
+    clock: Clock | None = None,
+    metrics: OperatorMetrics | None = None,
+    open_catalog: Callable[[str], Catalog] | None = None,
+) -> Operator:
+    """Wire an operator that keeps its catalogs in the database at `catalog_url`.
+
+    Raises:
+        InvalidSpecError: the address names no database, or one that machines cannot share.
+    """
+    time = clock or SystemClock()
+    measured = metrics or OperatorMetrics()
+    caches = Caches(
+        api,
+        time,
+        config.namespaces,
+        cluster_reads=config.cluster_reads,
+        settings=InformerSettings(resync_seconds=config.resync_seconds),
+        metrics=measured,
+    )
+    events = EventRecorder(api, time, controller=REPORTER, instance=instance)
+    projection = Projection(api, events, time, config.projection_seconds)
+    pools = _pool_watch(config, api, caches, projection, time)
+    agent = ClusterAgent(
+        api,
+        caches,
+        open_catalog or _catalogs(catalog_url, config.workers),
+        _executors(config, api, caches, time),
+        reconcile,
+        time,
+        events,
+        _no_pools if pools is None else pools.views,
+        projection,
+    )
+    controller: Controller[ObjectRef] = Controller(
+        "strandline", agent.attend, time, workers=config.workers, metrics=measured
+    )
+    caches.follow(controller.queue.add)
+    watch = CatalogWatch(
+        caches.namespaces, agent.catalog_of, controller.queue.add, config.projection_seconds
+    )
+    beside: list[Startable] = [events, watch, *([] if pools is None else [pools])]
+    running = ControllerSet(caches.informers(), [controller], beside)
+    return Operator(agent, caches, running, watch, pools, events)
+
+
+def _catalogs(url: str, workers: int) -> Callable[[str], Catalog]:
+    """Return what opens the catalog of a namespace; all of them share connections."""
+    if not url.startswith("postgres"):
+        raise InvalidSpecError(
+            "an operator keeps its catalogs in PostgreSQL: set STRANDLINE_CATALOG to "
+            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+        )
+    database = Database(url, connections=workers + 2)
+    return lambda namespace: database.open_catalog(catalog_schema(namespace))
+
+
+def _executors(
+    config: OperatorConfig, api: KubeApi, caches: Caches, clock: Clock
+) -> Callable[[str], JobExecutor]:
+    jobs = caches.runs[JOBS.plural]
+
+    def make(
+        resource: Resource, namespace: str, attempt: int, failures: int, placement: Placement
+    ) -> Document:
+        settings, execution = config.jobs, config.execution
+        return make_job(resource, namespace, attempt, failures, placement, settings, execution)
+
+    def executor(namespace: str) -> JobExecutor:
+        pods = caches.pods.of(namespace)
+        return KubeJobs(api, namespace, jobs.of(namespace), pods, make, clock)
+
+    return executor
+
+
+def _pool_watch(
+    config: OperatorConfig,
+    api: KubeApi,
+    caches: Caches,
+    projection: Projection,
+    clock: Clock,
+) -> PoolWatch | None:
+    if caches.pools is None or caches.nodes is None:
+        return None
+
+    def judge(
+        pools: Any, nodes: Any, requests: Any, now: datetime
+    ) -> Mapping[str, tuple[PoolView, Mapping[str, Any]]]:
+        return judge_pools(pools, nodes, requests, config.execution, now)
+
+    return PoolWatch(api, caches.pools, caches.nodes, judge, projection, clock)
+
+
+def _no_pools() -> Mapping[str, PoolView]:
+    return {}
