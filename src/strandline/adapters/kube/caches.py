@@ -44,7 +44,7 @@ class Cache:
 
     def of(self, namespace: str) -> Informer:
         """Return the informer that holds this namespace's objects."""
-        return self._informers.get(namespace) or self._informers[None]
+        return self._informers[namespace if namespace in self._informers else None]
 
     def covers(self, namespace: str) -> bool:
         """Return whether this namespace is looked after."""
