@@ -65,7 +65,9 @@ class StoreOpener:
 
 def read_context(settings: Settings, root: str | None, max_bytes: int) -> ReadContext:
     """Return what the readers of an import may use."""
-    return ReadContext(root=_folder(root), s3=_Buckets(settings.s3), max_bytes=max_bytes)
+    return ReadContext(
+        root=_folder(root), s3=_Buckets(settings.source_s3 or settings.s3), max_bytes=max_bytes
+    )
 
 
 class _Buckets:

@@ -15,7 +15,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from tests.cluster.control_plane import ControlPlane
+from tests.cluster.binaries import missing
+from tests.cluster.control_plane import ControlPlane, control_plane, programs
+from tests.servers.absent import skip_or_fail
 
 from strandline.adapters.kube.api import KubeApi
 from strandline.adapters.kube.kinds import JOB_SELECTOR, NAMESPACED, TYPES, ObjectRef
@@ -324,7 +326,18 @@ def _say_done(world: World, resource: Resource, fields: Mapping[str, Any]) -> No
     )
 
 
-def install_kinds(plane: ControlPlane) -> None:
+@contextmanager
+def bare_plane(folder: Path) -> Iterator[ControlPlane]:
+    """Run a control plane of one's own, with our kinds and no controller but a `World`."""
+    if absent := missing(programs()):
+        names = " ".join(absent)
+        skip_or_fail(f"not built: run `python -m tests.cluster.binaries {names}`")
+    with control_plane(folder) as plane:
+        _install_kinds(plane)
+        yield plane
+
+
+def _install_kinds(plane: ControlPlane) -> None:
     """Install the CRDs and wait until they are served."""
     api = KubeApi.connect(plane.kubeconfig)
     for path in sorted(CRDS.glob("*.yaml")):

@@ -14,8 +14,8 @@ from tests.cluster.operator_place import (
     SEARCH,
     RunJob,
     World,
+    bare_plane,
     goes_on,
-    install_kinds,
 )
 from tests.servers.postgres import PostgresServer
 
@@ -41,9 +41,9 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def kinds(control_plane: ControlPlane) -> ControlPlane:
-    install_kinds(control_plane)
-    return control_plane
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with bare_plane(tmp_path_factory.mktemp("operator")) as plane:
+        yield plane
 
 
 @pytest.fixture
@@ -212,9 +212,7 @@ def test_a_job_whose_pod_was_drained_starts_again_and_counts_no_failure(
     with world.operator() as operator:
         for number in range(1, MAX_FAILURES + 3):
             world.go_on(operator, lambda n=number: ("Search", "quick", n) in world.started)
-            (job,) = [
-                each for each in world.jobs() if each["metadata"]["name"].endswith(f"-{number}")
-            ]
+            (job,) = [each for each in world.jobs() if attempt(each) == ("Search", number)]
             text = "Pod x/y has condition DisruptionTarget matching FailJob rule at index 0"
             world.end_job(job, failed=True, reason="PodFailurePolicy", text=text)
         world.go_on(operator, lambda: reason(world) in ("Searching", "Preempted"))
@@ -284,7 +282,9 @@ def test_a_search_waits_for_a_pool_with_its_reason_and_starts_when_nodes_come(
         amounts = {"cpu": "4", "memory": "16Gi", "nvidia.com/gpu": "1", "pods": "10"}
         ready = {"type": "Ready", "status": "True"}
         status = {"allocatable": amounts, "capacity": amounts, "conditions": [ready]}
-        world.api.patch_merge(NODES, ObjectKey("", name), {"status": status}, subresource="status")
+        key = ObjectKey("", name)
+        world.api.patch_merge(NODES, key, {"status": status}, subresource="status")
+        world.api.patch_merge(NODES, key, {"spec": {"taints": None}})  # as its controller would
 
         def counted() -> bool:
             assert operator.pools is not None

@@ -18,7 +18,7 @@ from tests.cluster.operator_place import (
     DEFAULT_JOBS,
     SEARCH,
     World,
-    install_kinds,
+    bare_plane,
 )
 from tests.servers.postgres import PostgresServer
 
@@ -43,9 +43,9 @@ def database(postgres_server: PostgresServer) -> Iterator[Database]:
 
 
 @pytest.fixture(scope="module")
-def kinds(control_plane: ControlPlane) -> ControlPlane:
-    install_kinds(control_plane)
-    return control_plane
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with bare_plane(tmp_path_factory.mktemp("operator")) as plane:
+        yield plane
 
 
 class Life:
@@ -130,13 +130,25 @@ def test_an_operator_killed_after_any_write_leaves_nothing_lost_or_doubled(
     assert undisturbed.grown["trials"] == [0, 1]
     assert undisturbed.grown["models"] == [1]
     assert writes > 20
-    for allowed in range(writes):
+    for allowed in count():
         life = Life(kinds, database)
-        with life.world.operator([allowed]) as operator, pytest.raises(PowerCut):
-            life.go_on(operator)
+        with life.world.operator([allowed]) as operator:
+            cut = _is_cut(life, operator)
         with life.world.operator() as operator:
             life.go_on(operator)
         assert life.grown == undisturbed.grown, f"killed after write {allowed}"
+        if not cut:
+            break
+    # Caches that lag make a run write a little more or less than another.
+    assert allowed > 0.7 * writes
+
+
+def _is_cut(life: Life, operator: Operator) -> bool:
+    try:
+        life.go_on(operator)
+    except PowerCut:
+        return True
+    return False
 
 
 def test_operators_killed_after_each_of_their_writes_come_to_the_same_end(
@@ -146,11 +158,8 @@ def test_operators_killed_after_each_of_their_writes_come_to_the_same_end(
     for number in range(MANY):
         assert number < 500, "operators that do one write each come to no end"
         with life.world.operator([1]) as operator:
-            try:
-                life.go_on(operator)
-            except PowerCut:
-                continue
-        break
+            if not _is_cut(life, operator):
+                break
     assert life.phase == 3
     with pytest.raises(NotFoundError):
         life.world.catalog.get_resource("Search", "quick")

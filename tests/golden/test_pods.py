@@ -52,7 +52,7 @@ def make_resource(kind: str = "Search", **spec: Any) -> Resource:
         resource_version=1,
         labels={},
         annotations={},
-        spec={"dataset": {"name": "coast"}, **spec},
+        spec=spec if kind == "Dataset" else {"dataset": {"name": "coast"}, **spec},
         status={},
         created_at=datetime(2026, 1, 31, tzinfo=UTC),
     )
@@ -71,7 +71,9 @@ def job(
 TOKEN = {"name": "ray-token", "key": "token"}
 STATIC: Any = {"mode": "static", "rayAddress": "strandline-ray-head:6379", "tokenSecret": TOKEN}
 CASES: dict[str, Callable[[], dict[str, Any]]] = {
-    "dataset": lambda: job(make_resource("Dataset")),
+    "dataset": lambda: job(
+        make_resource("Dataset", source={"uri": "s3://pictures/coast", "secret": "pictures"})
+    ),
     "search-in-a-pod": job,
     "search-on-a-gpu-pool": lambda: job(
         placement=Placement((PoolShare("l4", L4, 1),), PoolShare("safe", SAFE, 1))

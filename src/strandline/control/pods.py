@@ -36,6 +36,12 @@ HOME = "/scratch"
 SHORTEST_TTL_SECONDS = 900
 """An ended Job tells how often its object failed, so it stays longer than any delay."""
 
+_SOURCE_KEYS = (
+    ("ACCESS_KEY", "accessKey", False),
+    ("SECRET_KEY", "secretKey", False),
+    ("ENDPOINT", "endpoint", True),
+    ("REGION", "region", True),
+)
 _RAY_TOKEN = "RAY_AUTH_TOKEN"  # noqa: S105 – the name of a variable
 # A pod that had to go for another's sake is told from one that failed, and the exit code
 # stands in the Job, also when the pod is gone.
@@ -150,6 +156,20 @@ def job_environment(
     return made
 
 
+def _source_keys(resource: Resource) -> list[Document]:
+    """Return the variables by which an import reads a bucket that is not the platform's."""
+    secret = (resource.spec.get("source") or {}).get("secret")
+    if secret is None:
+        return []
+    return [
+        {
+            "name": f"STRANDLINE_SOURCE_S3_{name}",
+            "valueFrom": {"secretKeyRef": {"name": secret, "key": key, "optional": optional}},
+        }
+        for name, key, optional in _SOURCE_KEYS
+    ]
+
+
 def job_volumes(scratch: str, settings: JobSettings) -> tuple[list[Document], list[Document]]:
     """Return volumes and their mounts: the only places a job can write to."""
     volumes: list[Document] = [
@@ -206,7 +226,10 @@ def _pod_spec(
         "image": (pool.image if pool else None) or settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "command": ["strandline", "run-job", f"{resource.kind.lower()}/{resource.name}"],
-        "env": job_environment(namespace, placement, settings, execution),
+        "env": [
+            *job_environment(namespace, placement, settings, execution),
+            *_source_keys(resource),
+        ],
         "envFrom": [{"secretRef": {"name": settings.storage_secret}}],
         "resources": _resources(resource.kind, pool, settings),
         "securityContext": container_security(),

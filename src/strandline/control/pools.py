@@ -27,6 +27,7 @@ LOOK_SECONDS = 30.0
 """Nodes fill and empty all the time; who waits for them looks this often."""
 
 _REPELLING = ("NoSchedule", "NoExecute")
+_CONDITIONS = ("node.kubernetes.io/", "node.cloudprovider.kubernetes.io/")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,14 +74,18 @@ def read_node(document: Mapping[str, Any], used: Mapping[str, float]) -> Node:
         each["type"] == "Ready" and each["status"] == "True"
         for each in status.get("conditions") or ()
     )
+    taints = [
+        (str(each["key"]), str(each.get("value") or ""), str(each["effect"]))
+        for each in spec.get("taints") or ()
+    ]
+    # Those that tell a condition come and go: the node is not ready, but is of its pool.
+    passing = [taint for taint in taints if taint[0].startswith(_CONDITIONS)]
+    repels = any(taint[2] in _REPELLING for taint in passing)
     return Node(
         name=str(document["metadata"]["name"]),
         labels=document["metadata"].get("labels") or {},
-        ready=ready and not spec.get("unschedulable", False),
-        taints=tuple(
-            (str(each["key"]), str(each.get("value") or ""), str(each["effect"]))
-            for each in spec.get("taints") or ()
-        ),
+        ready=ready and not repels and not spec.get("unschedulable", False),
+        taints=tuple(taint for taint in taints if taint not in passing),
         allocatable=read_amounts(status.get("allocatable") or {}),
         used=used,
     )

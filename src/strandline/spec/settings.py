@@ -34,7 +34,9 @@ class Settings:
         catalog_url: SQLAlchemy URL (`STRANDLINE_CATALOG`).
         catalog_schema: schema of PostgreSQL that holds the catalog
             (`STRANDLINE_CATALOG_SCHEMA`); the database's default if None.
-        s3: how to reach `s3://` sources and stores (`STRANDLINE_S3_*`, else `AWS_*`).
+        s3: how to reach an `s3://` store (`STRANDLINE_S3_*`, else `AWS_*`).
+        source_s3: how to reach `s3://` sources of imports (`STRANDLINE_SOURCE_S3_*`, each
+            variable that is absent as for the store); as the store if None.
     """
 
     home: Path
@@ -42,6 +44,7 @@ class Settings:
     catalog_url: str
     s3: S3Settings = S3Settings()
     catalog_schema: str | None = None
+    source_s3: S3Settings | None = None
 
     @property
     def cache_dir(self) -> Path:
@@ -66,12 +69,27 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         ),
         catalog_url=env.get("STRANDLINE_CATALOG") or f"sqlite:///{home / 'catalog.sqlite'}",
         s3=_load_s3(env),
+        source_s3=_load_source_s3(env),
         catalog_schema=env.get("STRANDLINE_CATALOG_SCHEMA") or None,
     )
 
 
 def _below(url: str, prefix: str) -> str:
     return f"{url.rstrip('/')}/{prefix.strip('/')}" if prefix.strip("/") else url
+
+
+def _load_source_s3(env: Mapping[str, str]) -> S3Settings:
+    """Read how sources are reached: as the store is, but for what is said of them."""
+    own = {
+        name.replace("_SOURCE_", "_"): value
+        for name, value in env.items()
+        if name.startswith("STRANDLINE_SOURCE_S3_") and value
+    }
+    if "STRANDLINE_S3_ACCESS_KEY" in own:
+        # Keys of one account, and the session token of another, would be nobody's.
+        own.setdefault("STRANDLINE_S3_SESSION_TOKEN", "")
+        env = {name: value for name, value in env.items() if name != "AWS_SESSION_TOKEN"}
+    return _load_s3({**env, **own})
 
 
 def _load_s3(env: Mapping[str, str]) -> S3Settings:
@@ -82,6 +100,8 @@ def _load_s3(env: Mapping[str, str]) -> S3Settings:
         region=env.get("STRANDLINE_S3_REGION") or env.get("AWS_REGION") or None,
         access_key=env.get("STRANDLINE_S3_ACCESS_KEY") or env.get("AWS_ACCESS_KEY_ID"),
         secret_key=env.get("STRANDLINE_S3_SECRET_KEY") or env.get("AWS_SECRET_ACCESS_KEY"),
-        session_token=env.get("STRANDLINE_S3_SESSION_TOKEN") or env.get("AWS_SESSION_TOKEN"),
+        session_token=env.get("STRANDLINE_S3_SESSION_TOKEN")
+        or env.get("AWS_SESSION_TOKEN")
+        or None,
         secure=not endpoint.startswith("http://"),
     )

@@ -125,6 +125,12 @@ def test_nodes_that_take_no_pods_now_are_no_room() -> None:
     assert capacity.most_workers == 2
 
 
+def test_a_node_whose_taint_tells_a_condition_is_of_its_pool_but_not_ready() -> None:
+    not_ready = make_node(taints=({"key": "node.kubernetes.io/not-ready", "effect": "NoExecute"},))
+    capacity = count({"nodeSelector": {"gpu": "l4"}}, not_ready)
+    assert (capacity.nodes, capacity.ready, capacity.workers) == (1, 0, 0)
+
+
 def test_a_pool_of_cpus_counts_workers() -> None:
     cpus = {"nodeSelector": {"gpu": "l4"}, "cpu": "2", "memory": "4Gi"}
     capacity = count(cpus, make_node(used={"cpu": 4.0}))
