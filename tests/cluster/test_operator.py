@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -211,11 +212,15 @@ def test_a_job_whose_pod_was_drained_starts_again_and_counts_no_failure(
     apply_all(world)
     with world.operator() as operator:
         for number in range(1, MAX_FAILURES + 3):
-            world.go_on(operator, lambda n=number: ("Search", "quick", n) in world.started)
+            world.go_on(operator, partial(has_started, world, number))
             (job,) = [each for each in world.jobs() if attempt(each) == ("Search", number)]
             text = "Pod x/y has condition DisruptionTarget matching FailJob rule at index 0"
             world.end_job(job, failed=True, reason="PodFailurePolicy", text=text)
         world.go_on(operator, lambda: reason(world) in ("Searching", "Preempted"))
+
+
+def has_started(world: World, number: int) -> bool:
+    return ("Search", "quick", number) in world.started
 
 
 def attempt(job: dict[str, Any]) -> tuple[str, int]:
