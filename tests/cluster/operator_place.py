@@ -263,9 +263,11 @@ class World:
                 continue  # it comes again
         self.clock.advance(20)
 
-    def go_on(self, made: Operator, until: Callable[[], bool]) -> None:
+    def go_on(
+        self, made: Operator, until: Callable[[], bool], seconds: float = _WAIT_SECONDS
+    ) -> None:
         """Turn operator and world until `until` holds."""
-        end = time.monotonic() + _WAIT_SECONDS
+        end = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < end, f"it did not come so far: {self._told()}"
             self.turn(made)

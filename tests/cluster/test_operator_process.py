@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ pytestmark = [pytest.mark.apiserver, pytest.mark.postgres, pytest.mark.slow]
 MAIN = Path(__file__).parents[2] / "operators" / "strandline" / "main.py"
 LEASE = ObjectKey("default", "strandline-operator")
 SECONDS = 180.0
+_numbers = count()
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +36,57 @@ def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
         yield made
 
 
+OURS = ["datasets", "labelingjobs", "searches", "trainings", "models", "endpoints"]
+OURS += ["batchpredictions", "computepools"]
+READ = ["get", "list", "watch"]
+RULES = [
+    {"apiGroups": ["strandline.dev"], "resources": OURS, "verbs": READ},
+    {
+        "apiGroups": ["strandline.dev"],
+        "resources": [f"{each}/status" for each in OURS],
+        "verbs": ["patch"],
+    },
+    {"apiGroups": ["strandline.dev"], "resources": ["datasets"], "verbs": ["patch"]},
+    {"apiGroups": ["strandline.dev"], "resources": ["models"], "verbs": ["create"]},
+    {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": [*READ, "create", "delete"]},
+    {"apiGroups": [""], "resources": ["pods", "nodes"], "verbs": ["list", "watch"]},
+    {
+        "apiGroups": ["events.k8s.io"],
+        "resources": ["events"],
+        "verbs": ["get", "list", "create", "patch"],
+    },
+    {
+        "apiGroups": ["coordination.k8s.io"],
+        "resources": ["leases"],
+        "verbs": ["get", "create", "update"],
+    },
+]
+"""All that an operator may do here: what the chart grants."""
+
+
+def grant(plane: ControlPlane) -> Path:
+    """Make a user who may do that and no more; return the user's kubeconfig."""
+    group = "rbac.authorization.k8s.io"
+    name = {"metadata": {"name": "operator"}}
+    plane.kubectl.apply(
+        {"apiVersion": f"{group}/v1", "kind": "ClusterRole", **name, "rules": RULES},
+        {
+            "apiVersion": f"{group}/v1",
+            "kind": "ClusterRoleBinding",
+            **name,
+            "roleRef": {"apiGroup": group, "kind": "ClusterRole", "name": "operator"},
+            "subjects": [{"apiGroup": group, "kind": "User", "name": "operator"}],
+        },
+    )
+    return plane.user("operator")
+
+
 class Processes:
     """Operators that watch one world."""
 
     def __init__(self, world: World, url: str, folder: Path) -> None:
         self.world = world
+        self._kubeconfig = grant(world.plane)
         self._url = url
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
@@ -60,7 +109,7 @@ class Processes:
                 stderr=log,
                 env={
                     **os.environ,
-                    "KUBECONFIG": str(self.world.plane.kubeconfig),
+                    "KUBECONFIG": str(self._kubeconfig),
                     "STRANDLINE_CATALOG": self._url,
                     "POD_NAME": name,
                     "POD_NAMESPACE": LEASE.namespace,
@@ -79,6 +128,10 @@ class Processes:
         process = self._running.pop(name)
         process.send_signal(number)
         return process.wait(60)
+
+    def wait_for_end(self, name: str) -> int:
+        """Return the exit code with which an operator ends by itself."""
+        return self._running.pop(name).wait(60)
 
     def end_all(self) -> None:
         for name in list(self._running):
@@ -100,7 +153,8 @@ def processes(
 ) -> Iterator[Processes]:
     url = postgres_server.make_database()
     database = Database(url)
-    made = Processes(World(plane, "process", database, DEFAULT_JOBS), url, tmp_path)
+    world = World(plane, f"process-{next(_numbers)}", database, DEFAULT_JOBS)
+    made = Processes(world, url, tmp_path)
     yield made
     made.end_all()
     database.close()
@@ -130,9 +184,38 @@ def test_leaders_are_killed_and_the_search_ends_as_if_they_were_not(processes: P
     told = [(each["regarding"]["kind"], each["reason"]) for each in events]
     assert ("Search", "JobEnded") in told
     assert sum(each == ("Dataset", "JobStarted") for each in told) <= 1
+    assert refused(world.plane) == []
     leader = processes.leader()
     assert processes.end(leader, signal.SIGTERM) == 0
     processes.wait(lambda: processes.leader() not in ("", leader))
+
+
+def refused(plane: ControlPlane) -> list[tuple[str, str]]:
+    """Return what an operator asked for and may not do."""
+    entries = map(json.loads, plane.audit_log.read_text("utf-8").splitlines())
+    return [
+        (entry["verb"], entry["requestURI"])
+        for entry in entries
+        if entry["user"]["username"] == "operator"
+        and entry.get("responseStatus", {}).get("code") == 403
+    ]
+
+
+def test_a_leader_that_cannot_renew_ends_itself_and_goes_on_when_it_is_started_again(
+    processes: Processes,
+) -> None:
+    world = processes.world
+    processes.start("a")
+    world.apply("Dataset", "coast", DATASET)
+    processes.wait(lambda: world.condition("Dataset", "coast")[0] == "True")
+    processes.wait(lambda: processes.leader() == "a")
+    world.plane.apiserver.kill()
+    assert processes.wait_for_end("a") == 1
+    world.plane.apiserver.start()
+    world.apply("Search", "quick", SEARCH)
+    processes.start("a")
+    processes.wait(lambda: world.condition("Model", "coast")[0] == "True")
+    assert world.started.count(("Search", "quick", 1)) == 1
 
 
 def test_a_wrong_file_ends_it_with_the_fields_name(tmp_path: Path) -> None:
