@@ -516,12 +516,20 @@ def _train(
     progress: Callable[[SearchProgress], None] | None,
     stop_requested: StopRequested | None,
 ) -> TrainReport:
+    from strandline.jobs.search_status import SearchReporter
     from strandline.jobs.train import train as run_training
+
+    report = SearchReporter(place.catalog, place.clock, resource)
+
+    def both(seen: SearchProgress) -> None:
+        report(seen)
+        if progress is not None:
+            progress(seen)
 
     return run_training(
         resource,
         _train_place(place, resource),
-        progress=progress,
+        progress=both,
         stop_requested=stop_requested,
     )
 
@@ -572,7 +580,7 @@ def _finished_training(report: TrainingReport) -> Finished:
 
 
 def _finished_search(place: Platform, resource: Resource, report: TrainReport) -> Finished:
-    from strandline.jobs.train import search_status
+    from strandline.jobs.search_status import search_status
 
     trials = place.catalog.list_trials(resource.uid, limit=1_000_000)
     made = f"; {report.model} version {report.version} came of it" if report.model else ""

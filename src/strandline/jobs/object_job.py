@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from strandline.jobs.status import change_status
+from strandline.jobs.status import change_status, with_fields
 from strandline.ports import Catalog, Clock, Resource
 from strandline.spec.conditions import (
     INTERRUPTED,
@@ -43,7 +43,7 @@ class Finished:
     Attributes:
         reason: CamelCase word of the Ready condition.
         message: a sentence for people.
-        fields: further fields of the status, by their names in the document.
+        fields: further fields of the status, by their names in the document; None removes one.
     """
 
     reason: str
@@ -88,7 +88,7 @@ def run_object_job(
     def finish(now: Resource) -> Mapping[str, Any]:
         taken_up = is_taken_up(now.status, now.generation)
         told = replace(done, generation=now.generation) if taken_up else done
-        return {**mark_done(now.status, told), **finished.fields}
+        return with_fields(mark_done(now.status, told), finished.fields)
 
     change_status(catalog, kind, name, finish)
 

@@ -83,6 +83,16 @@ def report_progress(
     )
 
 
+def forecast_end(
+    spec: SearchSpec, trials: Sequence[Trial], elapsed_seconds: float
+) -> ValueForecast | None:
+    """Return where the best value will be when the budget is spent; None if nobody can tell."""
+    ended = sorted((t for t in trials if t.state in ENDED), key=_end)
+    judged = list(_judge(spec, ended))
+    at_budget, _, _ = _forecasts(spec, ended, judged, _spent(spec, trials, elapsed_seconds))
+    return at_budget
+
+
 def _end(trial: Trial) -> tuple[float, int]:
     return (trial.ended_at.timestamp() if trial.ended_at else math.inf, trial.number)
 

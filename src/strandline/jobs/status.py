@@ -36,3 +36,9 @@ def change_status(catalog: Catalog, kind: str, name: str, change: Change) -> Res
             if attempt == _ATTEMPTS:
                 raise
     raise AssertionError("unreachable: the last attempt returns or raises")
+
+
+def with_fields(status: Mapping[str, Any], fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the status with these fields; None takes one away."""
+    merged = {**status, **fields}
+    return {name: value for name, value in merged.items() if value is not None}

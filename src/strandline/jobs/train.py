@@ -7,7 +7,7 @@ one when it is started again.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from strandline.jobs.spec_watch import SpecWatch
 from strandline.jobs.status import change_status
 from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
-from strandline.search.ledger import Ledger
 from strandline.spec.errors import (
     BudgetExhaustedError,
     FailedRunError,
@@ -33,7 +32,6 @@ from strandline.spec.records import (
     DatasetVersion,
     Split,
     TrainReport,
-    Trial,
     TrialState,
 )
 from strandline.spec.v1alpha1 import DatasetSpec, SearchSpec, SplitPolicy
@@ -284,23 +282,3 @@ def _stage_reporter(
             )
 
     return report
-
-
-def search_status(spec: SearchSpec, report: TrainReport, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return the fields of the Search's status that tell how it went."""
-    states = [trial.state for trial in trials]
-    ledger = Ledger(spec.objectives)
-    for trial in trials:
-        ledger.put(trial)
-    best, metric = ledger.best(), spec.objectives[0].metric
-    assert best is not None, "a search that ended well has a best trial"
-    ended = sum(trial.ended_at is not None for trial in trials)
-    fields: dict[str, Any] = {
-        "progress": f"{ended}/{spec.budget.trials}" if spec.budget.trials else str(ended),
-        "trials": {state.value: states.count(state) for state in TrialState},
-        "deviceHours": round(sum(trial.seconds for trial in trials) / 3600, 6),
-        "best": {"number": best.number, "metric": metric, "value": best.metrics[metric]},
-    }
-    if report.model:
-        fields |= {"model": report.model, "modelVersion": report.version}
-    return fields
