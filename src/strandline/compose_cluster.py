@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -21,14 +22,14 @@ from strandline.adapters.kube.metrics import OperatorMetrics
 from strandline.adapters.kube.pool_watch import PoolWatch
 from strandline.adapters.kube.projection import Projection
 from strandline.adapters.kube.resources import JOBS, Document
-from strandline.adapters.sql import Database
+from strandline.adapters.sql import Database, is_postgres
 from strandline.control.pods import make_job
 from strandline.control.pools import judge_pools
 from strandline.control.reconcile import reconcile
 from strandline.ports import Catalog, Clock, JobExecutor, Resource
 from strandline.spec.actions import Placement, PoolView
 from strandline.spec.errors import InvalidSpecError
-from strandline.spec.namespaces import catalog_schema
+from strandline.spec.namespaces import SCHEMA_PREFIX, catalog_schema, namespace_of
 from strandline.spec.operator_config import OperatorConfig
 
 REPORTER = "strandline.dev/operator"
@@ -81,10 +82,11 @@ def operator(
     events = EventRecorder(api, time, controller=REPORTER, instance=instance)
     projection = Projection(api, events, time, config.projection_seconds)
     pools = _pool_watch(config, api, caches, projection, time)
+    catalogs = _Catalogs(config, catalog_url, open_catalog)
     agent = ClusterAgent(
         api,
         caches,
-        open_catalog or _catalogs(catalog_url, config.workers),
+        catalogs.open,
         _executors(config, api, caches, time),
         reconcile,
         time,
@@ -97,22 +99,48 @@ def operator(
     )
     caches.follow(controller.queue.add)
     watch = CatalogWatch(
-        caches.namespaces, agent.catalog_of, controller.queue.add, config.projection_seconds
+        lambda: caches.namespaces() | catalogs.stored(),
+        agent.catalog_of,
+        controller.queue.add,
+        config.projection_seconds,
     )
     beside: list[Startable] = [events, watch, *([] if pools is None else [pools])]
     running = ControllerSet(caches.informers(), [controller], beside)
     return Operator(agent, caches, running, watch, pools, events)
 
 
-def _catalogs(url: str, workers: int) -> Callable[[str], Catalog]:
-    """Return what opens the catalog of a namespace; all of them share connections."""
-    if not url.startswith("postgres"):
-        raise InvalidSpecError(
-            "an operator keeps its catalogs in PostgreSQL: set STRANDLINE_CATALOG to "
-            "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
-        )
-    database = Database(url, connections=workers + 2)
-    return lambda namespace: database.open_catalog(catalog_schema(namespace))
+class _Catalogs:
+    """The catalogs of all namespaces, in one database, over the same connections."""
+
+    def __init__(
+        self, config: OperatorConfig, url: str, opener: Callable[[str], Catalog] | None
+    ) -> None:
+        self._config = config
+        self._opener = opener
+        if opener is None and not is_postgres(url):
+            raise InvalidSpecError(
+                "an operator keeps its catalogs in PostgreSQL: set STRANDLINE_CATALOG to "
+                "postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+            )
+        self._database = None if opener else Database(url, connections=config.workers + 2)
+
+    def open(self, namespace: str) -> Catalog:
+        """Open the catalog of a namespace."""
+        if self._opener is not None:
+            return self._opener(namespace)
+        assert self._database is not None
+        return self._database.open_catalog(catalog_schema(namespace))
+
+    @functools.cache  # noqa: B019 – lives as long as the process; later ones have objects
+    def stored(self) -> frozenset[str]:
+        """Return the namespaces that had a catalog when the operator started.
+
+        What was deleted while no operator ran is known there only.
+        """
+        if self._config.namespaces or self._database is None:
+            return frozenset(self._config.namespaces)
+        schemas = self._database.schemas(SCHEMA_PREFIX)
+        return frozenset(name for each in schemas if (name := namespace_of(each)) is not None)
 
 
 def _executors(

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -91,7 +92,7 @@ class Processes:
         self._folder = folder
         self._running: dict[str, subprocess.Popen[bytes]] = {}
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, **fields: Any) -> None:
         """Start the operator `name`; its log is that of all of that name."""
         config = {
             "namespaces": [self.world.namespace],
@@ -99,6 +100,7 @@ class Processes:
             "projectionSeconds": 0.2,
             "lease": {"durationSeconds": 3},
             "metricsAddress": f"127.0.0.1:{free_port()}",
+            **fields,
         }
         path = self._folder / f"{name}.yaml"
         path.write_text(yaml.safe_dump(config), "utf-8")
@@ -216,6 +218,18 @@ def test_a_leader_that_cannot_renew_ends_itself_and_goes_on_when_it_is_started_a
     processes.start("a")
     processes.wait(lambda: world.condition("Model", "coast")[0] == "True")
     assert world.started.count(("Search", "quick", 1)) == 1
+
+
+def test_what_was_deleted_while_no_operator_ran_leaves_nothing(processes: Processes) -> None:
+    world = processes.world
+    processes.start("a")
+    world.apply("Dataset", "coast", DATASET)
+    processes.wait(lambda: world.condition("Dataset", "coast")[0] == "True")
+    processes.end("a", signal.SIGKILL)
+    world.delete("Dataset", "coast")
+    processes.start("b", namespaces=[])
+    processes.wait(lambda: not world.catalog.resource_versions())
+    assert world.catalog.list_dataset_versions("coast") == []
 
 
 def test_a_wrong_file_ends_it_with_the_fields_name(tmp_path: Path) -> None:

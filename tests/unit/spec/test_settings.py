@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from strandline.spec.namespaces import catalog_schema
+from strandline.spec.namespaces import catalog_schema, namespace_of
 from strandline.spec.settings import S3Settings, load_settings
 
 KEYS = {
@@ -37,3 +37,9 @@ def test_no_two_namespaces_share_a_schema() -> None:
     schemas = {catalog_schema(each) for each in (*long, "n" * 50, "team-a", "team-b")}
     assert len(schemas) == 5
     assert all(len(each) <= 63 for each in schemas)
+
+
+def test_a_schema_tells_its_namespace_unless_that_was_cut() -> None:
+    assert namespace_of(catalog_schema("team-a")) == "team-a"
+    assert namespace_of(catalog_schema("n" * 63)) is None
+    assert namespace_of("public") is None

@@ -70,6 +70,19 @@ class Database:
         names = {"schema_translate_map": {None: schema}} if schema is not None else {}
         return SqlCatalog(Transactions(self._engine.execution_options(**names)))
 
+    def schemas(self, prefix: str) -> list[str]:
+        """Return the names of the schemas of a PostgreSQL that begin so.
+
+        Raises:
+            UnavailableError: the database does not answer.
+        """
+        query = text("SELECT nspname FROM pg_namespace WHERE starts_with(nspname, :prefix)")
+        try:
+            with self._engine.begin() as connection:
+                return list(connection.execute(query, {"prefix": prefix}).scalars())
+        except SQLAlchemyError as error:
+            raise explained(error, self._engine) from error
+
     def close(self) -> None:
         """Give the connections back."""
         self._engine.dispose()
