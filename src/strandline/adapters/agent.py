@@ -86,6 +86,7 @@ class Attendant:
     Args:
         tell: is told what happened to an object, besides the catalog's events.
         pools: returns the ComputePools there are, by name; None where there are none.
+        poll_seconds: when to look again at a job that was started or stopped.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Attendant:
         clock: Clock,
         tell: Tell,
         pools: Pools | None = None,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
         self._catalog = catalog
         self._jobs = jobs
@@ -103,6 +105,7 @@ class Attendant:
         self._clock = clock
         self._tell = tell
         self._pools = pools
+        self._poll_seconds = poll_seconds
 
     def decide(self, resource: Resource) -> Decision:
         """Return what is to be done about `resource` now."""
@@ -129,10 +132,10 @@ class Attendant:
             case StartJob(generation, placement):
                 if self._jobs.start(resource, generation, placement):
                     self._record(resource, "JobStarted", f"Generation {generation}")
-                return POLL_SECONDS
+                return self._poll_seconds
             case StopJob():
                 self._jobs.stop(resource)
-                return POLL_SECONDS
+                return self._poll_seconds
             case LookAgain(seconds):
                 return seconds
         return MOMENT_SECONDS

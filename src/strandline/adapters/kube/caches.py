@@ -54,11 +54,16 @@ class Cache:
         """Return what is held of an object, None when there is none."""
         return self.of(key.namespace).get(key) if self.covers(key.namespace) else None
 
-    def found(self, index: str, value: str, namespace: str) -> list[Document]:
-        """Return the objects of the namespace to which `index` gives `value`."""
-        informer = self.of(namespace)
-        keys = [key for key in informer.by_index(index, value) if key.namespace == namespace]
-        return [each for key in keys if (each := informer.get(key)) is not None]
+    def keys(self, index: str, value: str, namespace: str) -> list[ObjectKey]:
+        """Return the keys of the namespace's objects to which `index` gives `value`."""
+        found = self.of(namespace).by_index(index, value)
+        return [key for key in found if key.namespace == namespace]
+
+    def find(self, index: str, value: str, namespace: str) -> Iterator[Document]:
+        """Iterate over these objects; each is read when it is asked for."""
+        for key in self.keys(index, value, namespace):
+            if (found := self.get(key)) is not None:
+                yield found
 
     def informers(self) -> Iterator[Informer]:
         """Iterate over the informers."""
@@ -145,13 +150,10 @@ class Caches:
         """Return the namespaces that have objects of ours."""
         return {key.namespace for cache in self.objects.values() for key in cache}
 
-    def users_of(self, dataset: ObjectRef) -> list[Document]:
-        """Return the Searches and Trainings that name a Dataset."""
-        return [
-            document
-            for kind in _NAMES_DATASET
-            for document in self.objects[kind].found(BY_DATASET, dataset.name, dataset.namespace)
-        ]
+    def users_of(self, dataset: ObjectRef) -> Iterator[Document]:
+        """Iterate over the Searches and Trainings that name a Dataset."""
+        for kind in _NAMES_DATASET:
+            yield from self.objects[kind].find(BY_DATASET, dataset.name, dataset.namespace)
 
     def follow(self, enqueue: Enqueue) -> None:
         """Tell `enqueue` every object that a change of anything concerns."""
@@ -167,13 +169,18 @@ class Caches:
         ref = ref_of(document)
         found = [ref]
         if ref.kind == "Dataset":
-            found += map(ref_of, self.users_of(ref))
+            for kind in _NAMES_DATASET:
+                found += self._refs(kind, BY_DATASET, ref)
         if ref.kind in _NAMES_DATASET:
             found += [ObjectRef("Dataset", ref.namespace, name) for name in _dataset(document)]
         if ref.kind == "Search":
-            trainings = self.objects["Training"]
-            found += map(ref_of, trainings.found(BY_SEARCH, ref.name, ref.namespace))
+            found += self._refs("Training", BY_SEARCH, ref)
         return found
+
+    def _refs(self, kind: str, index: str, named: ObjectRef) -> Iterator[ObjectRef]:
+        """Iterate over the objects of a kind that name another one of their namespace."""
+        for key in self.objects[kind].keys(index, named.name, named.namespace):
+            yield ObjectRef(kind, key.namespace, key.name)
 
 
 def keep_node(node: Document) -> Document:

@@ -43,6 +43,9 @@ FINALIZER = "strandline.dev/in-use"
 LAG_SECONDS = 1.0
 QUIET_SECONDS = 2.0
 REFUSED_SECONDS = 30.0
+JOB_SECONDS = 10.0
+"""A job's changes are heard of; this look is for what does not happen, as a pod that is refused."""
+
 
 OpenCatalog = Callable[[str], Catalog]
 MakeExecutor = Callable[[str], JobExecutor]
@@ -142,6 +145,7 @@ class ClusterAgent:
                     self._clock,
                     lambda resource, event: self._tell(namespace, resource, event),
                     self._pools,
+                    JOB_SECONDS,
                 )
                 found = self._places[namespace] = _Place(catalog, attendant)
             return found
@@ -211,11 +215,11 @@ class ClusterAgent:
         """
         quiet = True
         for cache in self._caches.runs.values():
-            for run in cache.found(BY_OBJECT, object_index(ref), ref.namespace):
+            for run in cache.find(BY_OBJECT, object_index(ref), ref.namespace):
                 if worker_uid(run) != keep:
                     quiet = False
                     self._end(cache, run)
-        for pod in self._caches.pods.found(BY_OBJECT, object_index(ref), ref.namespace):
+        for pod in self._caches.pods.find(BY_OBJECT, object_index(ref), ref.namespace):
             quiet = quiet and (worker_uid(pod) == keep or is_over(pod))
         return quiet
 
