@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -54,17 +55,22 @@ class KubeJobs:
         self._pods = pods
         self._make = make
         self._clock = clock
+        self._viewed = threading.local()  # one object at a time and thread
 
     def view(self, resource: Resource) -> JobView:
         found = self._documents(resource)
         pods = self._pods_of(resource)
-        view = view_attempts(_attempts(found, pods))
+        attempts = _attempts(found, pods)
+        self._viewed.attempts = (resource.uid, attempts)
+        view = view_attempts(attempts)
         if view.state is JobState.RUNNING and view.waiting is None:
             return self._ask_why(view, found, pods)
         return view
 
     def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
-        seen = _attempts(self._documents(resource), self._pods_of(resource))
+        seen = self._seen(resource)
+        if not all(attempt.ended for attempt in seen):
+            return False
         number, failures = next_attempt(seen, generation)
         job = self._make(resource, self._namespace, number, failures, placement)
         try:
@@ -73,6 +79,19 @@ class KubeJobs:
             self._check_owner(job, resource)
             return False
         return True
+
+    def _seen(self, resource: Resource) -> list[Attempt]:
+        """Return the attempts that the decision to start rests on.
+
+        The caches may have caught up since: what is there now would give the number after
+        that of the attempt that was meant.
+        """
+        uid, attempts = getattr(self._viewed, "attempts", ("", []))
+        self._viewed.attempts = ("", [])
+        if uid == resource.uid:
+            found: list[Attempt] = attempts
+            return found
+        return _attempts(self._documents(resource), self._pods_of(resource))
 
     def stop(self, resource: Resource) -> None:
         for job in self._documents(resource):
