@@ -41,6 +41,12 @@ def test_light_verbs_load_nothing_heavy(code: str, tmp_path: object) -> None:
     assert not heavy, f"{code!r} loads {sorted(heavy)}"
 
 
+def test_an_operator_loads_kubernetes_and_nothing_that_learns(tmp_path: object) -> None:
+    loaded = loaded_after("import strandline.compose_cluster", str(tmp_path))
+    assert {name for name in loaded if name in HEAVY} == {"kubernetes"}
+    assert "numpy" not in loaded
+
+
 def test_the_promised_verbs_are_exported() -> None:
     import strandline
 
