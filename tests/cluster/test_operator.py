@@ -8,6 +8,7 @@ from itertools import count
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.operator_place import (
     DATASET,
@@ -335,3 +336,23 @@ def test_what_settled_costs_no_write(make_world: MakeWorld) -> None:
         for _ in range(3):
             world.turn(operator)
     assert left == [1000]
+
+
+def test_connections_that_the_database_drops_cost_nothing(
+    make_world: MakeWorld, database: Database
+) -> None:
+    world = make_world()
+    apply_all(world)
+    others = text(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+        "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    )
+
+    def dropped_and_done() -> bool:
+        with database._engine.begin() as connection:
+            connection.execute(others)
+        return is_done(world)
+
+    with world.operator() as operator:
+        world.go_on(operator, dropped_and_done)
+    assert world.started == STARTED
