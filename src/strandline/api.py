@@ -519,17 +519,10 @@ def _train(
     from strandline.jobs.search_status import SearchReporter
     from strandline.jobs.train import train as run_training
 
-    report = SearchReporter(place.catalog, place.clock, resource)
-
-    def both(seen: SearchProgress) -> None:
-        report(seen)
-        if progress is not None:
-            progress(seen)
-
     return run_training(
         resource,
         _train_place(place, resource),
-        progress=both,
+        progress=SearchReporter(place.catalog, place.clock, resource, progress),
         stop_requested=stop_requested,
     )
 

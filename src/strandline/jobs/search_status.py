@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -60,17 +60,19 @@ class SearchReporter:
     catalog: Catalog
     clock: Clock
     resource: Resource
+    then: Callable[[SearchProgress], None] | None = None
     reported_at: float = float("-inf")
     forecast_at: float = float("-inf")
 
     def __call__(self, progress: SearchProgress) -> None:
-        """Take note that one of the trials changed."""
+        """Take note that one of the trials changed, and tell `then` as well."""
         now = self.clock.monotonic()
-        if now - self.reported_at < REPORT_SECONDS:
-            return
-        self.reported_at = now
-        with suppress(ConflictError, NotFoundError, UnavailableError):
-            self._report(now, progress.elapsed_seconds)
+        if now - self.reported_at >= REPORT_SECONDS:
+            self.reported_at = now
+            with suppress(ConflictError, NotFoundError, UnavailableError):
+                self._report(now, progress.elapsed_seconds)
+        if self.then is not None:
+            self.then(progress)
 
     def _report(self, now: float, elapsed_seconds: float) -> None:
         name = self.resource.name

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from strandline.adapters.clock import SystemClock
 from strandline.adapters.agent import list_all
+from strandline.adapters.clock import SystemClock
 from strandline.adapters.local_agent import LocalAgent, agent_lock, ensure_agent, owner_of
 from strandline.adapters.local_jobs import LocalJobs, lock_path, run_folder
 from strandline.adapters.run_lock import is_held

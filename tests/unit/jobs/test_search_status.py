@@ -94,6 +94,8 @@ def test_where_it_will_get_to_is_told_once_that_can_be_told(place: SearchPlace) 
 
 
 def test_a_search_that_was_deleted_is_no_error_to_its_reporter(place: SearchPlace) -> None:
-    report = SearchReporter(place.catalog, place.clock, make_search(place))
+    told: list[SearchProgress] = []
+    report = SearchReporter(place.catalog, place.clock, make_search(place), told.append)
     place.catalog.delete_resource("Search", "quick")
     report(PROGRESS)
+    assert told == [PROGRESS]
