@@ -553,6 +553,7 @@ def _train_place(place: Platform, resource: Resource) -> TrainPlace:
         runner=compose.trial_runner(place, resource.uid),
         open_store=compose.StoreOpener(place.settings.store_url),
         cache_dir=place.settings.cache_dir,
+        elsewhere=compose.elsewhere(place.settings),
     )
 
 

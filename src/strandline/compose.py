@@ -19,7 +19,15 @@ from strandline.adapters.clock import SystemClock
 from strandline.adapters.sql import is_postgres, open_catalog
 from strandline.adapters.stores import open_store
 from strandline.data.sources.entries import ReadContext, RemoteObjects
-from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
+from strandline.ports import (
+    Catalog,
+    Clock,
+    Elsewhere,
+    ObjectStore,
+    Resource,
+    Resources,
+    TrialRunner,
+)
 from strandline.spec.errors import InvalidSpecError, MissingExtraError
 from strandline.spec.settings import S3Settings, Settings, load_settings
 
@@ -61,6 +69,19 @@ class StoreOpener:
     def __call__(self) -> ObjectStore:
         """Open the store."""
         return open_store(self.url, load_settings().s3)
+
+
+def open_cache() -> Path:
+    """Return the folder for recomputable things of the process that calls."""
+    return load_settings().cache_dir
+
+
+def elsewhere(settings: Settings) -> Elsewhere | None:
+    """Return what to know of trials that run on other machines; None when they run on this one."""
+    if settings.ray_address is None:
+        return None
+    cpus = [group.cpus for group in settings.lanes] or [Resources().cpus]
+    return Elsewhere(open_cache, threads=max(1, int(min(cpus))))
 
 
 def read_context(settings: Settings, root: str | None, max_bytes: int) -> ReadContext:
@@ -134,7 +155,7 @@ def _folder(address: str | None) -> Path | None:
 
 
 def trial_runner(platform: Platform, search_uid: str) -> TrialRunner:
-    """Return the runner that trains on this machine's Ray.
+    """Return the runner that trains on the Ray of the settings, else on one of its own.
 
     Raises:
         MissingExtraError: the `train` extra is not installed.
@@ -142,7 +163,9 @@ def trial_runner(platform: Platform, search_uid: str) -> TrialRunner:
     require_extra("train", ("ray", "torch", "sklearn", "onnx"))
     from strandline.adapters.ray_tune import RayTuneRunner
 
-    return RayTuneRunner(platform.settings.runs_dir / f"search-{search_uid}")
+    settings = platform.settings
+    run_dir = settings.runs_dir / f"search-{search_uid}"
+    return RayTuneRunner(run_dir, settings.ray_address, settings.lanes)
 
 
 def require_extra(extra: str, modules: Iterable[str]) -> None:

@@ -326,6 +326,19 @@ class Resources:
     memory_bytes: int | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """What to know of the workers where they are not on this machine; must pickle.
+
+    Attributes:
+        open_cache: returns the folder for recomputable things of whatever process calls it.
+        threads: CPUs of one worker.
+    """
+
+    open_cache: Callable[[], Path]
+    threads: int = 1
+
+
 class TrialSource(Protocol):
     """What a runner asks and tells: the search engine, seen from the workers' side.
 
@@ -363,4 +376,5 @@ class TrialRunner(Protocol):
 
         A worker that dies (killed, out of memory) or outlives the step timeout is
         replaced, its trial is reported failed with the right kind, and the rest goes on.
+        One that went away with its whole node is reported `LOST`: no fault of the trial's.
         """

@@ -19,11 +19,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from strandline.adapters.ray_driver_node import driver_node
 from strandline.ports import Resources
 from strandline.spec.errors import UnavailableError
 
@@ -32,6 +33,7 @@ _ENVIRONMENT = {
     "RAY_AUTH_MODE": "token",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "30",
     "RAY_OBJECT_STORE_ALLOW_SLOW_STORAGE": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
@@ -46,6 +48,9 @@ import ray  # noqa: E402
 from ray.exceptions import RayError  # noqa: E402
 
 logging.getLogger("ray").setLevel(logging.ERROR)
+JOINED = "auto"
+"""Address of the Ray that this host is a node of already."""
+
 _PREFIX = "strandline-ray-"
 _LOCK_NAME = "owner.lock"
 _OBJECT_STORE_BYTES = 128 * 1024 * 1024
@@ -55,9 +60,13 @@ _YOUNG_SECONDS = 60.0
 
 @contextmanager
 def ray_session(address: str | None, resources: Resources, parallelism: int) -> Iterator[None]:
-    """Join the Ray at `address`, or run one here that leaves nothing behind.
+    """Join a Ray, or run one here that leaves nothing behind.
 
     A Ray that this process has joined already is used as it is, and goes on afterwards.
+
+    Args:
+        address: None for a Ray of our own; `auto` for the one that this host is a node of;
+            HOST:PORT for one elsewhere, in which this host becomes a node without devices.
 
     Raises:
         UnavailableError: it does not answer.
@@ -66,27 +75,39 @@ def ray_session(address: str | None, resources: Resources, parallelism: int) -> 
         yield
         return
     with ExitStack() as stack:
-        own: dict[str, Any] = {}
-        if address is None:
-            folder = stack.enter_context(_session_folder())
-            own = _own_ray(folder, resources, parallelism)
-            # Ray keeps the first token it read as long as the process lives.
-            if "RAY_AUTH_TOKEN_PATH" not in os.environ:
-                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        settings = stack.enter_context(_place(address, resources, parallelism))
         stack.callback(sys.stdout.flush)
         stack.callback(ray.shutdown)
         try:
             with _without_extra_daemons():
                 ray.init(
-                    address=address or "local",
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                     configure_logging=False,
-                    **own,
+                    **settings,
                 )
             yield
         except (ConnectionError, RayError) as error:
             raise UnavailableError(f"Ray does not answer: {error}") from error
+
+
+@contextmanager
+def _place(
+    address: str | None, resources: Resources, parallelism: int
+) -> Iterator[Mapping[str, Any]]:
+    """Prepare this host, and give what `ray.init` is to be told."""
+    if address == JOINED:
+        yield {"address": address}
+        return
+    with _session_folder() as folder:
+        if address is None:
+            # Ray keeps the first token it read as long as the process lives.
+            if "RAY_AUTH_TOKEN_PATH" not in os.environ:
+                os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+            yield {"address": "local", **_own_ray(folder, resources, parallelism)}
+        else:
+            with driver_node(address, folder, _OBJECT_STORE_BYTES):
+                yield {"address": address, "_temp_dir": str(folder)}
 
 
 def _own_ray(folder: Path, resources: Resources, parallelism: int) -> dict[str, Any]:

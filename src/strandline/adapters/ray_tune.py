@@ -13,7 +13,7 @@ import io
 import logging
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -23,27 +23,39 @@ from strandline.adapters.ray_mailbox import Mailbox, Order
 from strandline.adapters.ray_session import ray_session
 from strandline.ports import Assignment, Resources, TrainableFactory, TrialSource
 from strandline.spec.errors import FailedRunError
+from strandline.spec.lanes import POOL_RESOURCE, LaneGroup
 from strandline.spec.records import Failure, FailureKind
 
 # isort: split
 # After ray_session, which sets what Ray reads when it is imported.
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _IDLE_DEATHS_FORGIVEN = 3
+_NODE_DEATHS = ("its node has died", "node was terminated", "node was preempted")
+# The connection broke and nothing is known of the worker's end: mostly the node went, which
+# Ray finds out much later.
+_LOST_TOUCH = ("is temporarily unavailable", "is unavailable")
+_LOST = Failure(kind=FailureKind.LOST, message="the worker's node went away")
 
 
 class RayTuneRunner:
     """`ports.TrialRunner` on Ray Tune.
 
     Args:
-        run_dir: where Tune keeps its own experiment state.
+        run_dir: where Tune keeps its own experiment state; workers elsewhere never see it.
         address: of a Ray that runs already; None starts one here, reachable over
             loopback only, that ends with the run or with this process.
+        groups: the workers to use, the preferred ones first; if empty as many as trials are
+            to run at once, anywhere.
     """
 
-    def __init__(self, run_dir: Path, address: str | None = None) -> None:
+    def __init__(
+        self, run_dir: Path, address: str | None = None, groups: Sequence[LaneGroup] = ()
+    ) -> None:
         self._run_dir = run_dir
         self._address = address
+        self._groups = tuple(groups)
 
     def run(
         self,
@@ -74,10 +86,11 @@ class RayTuneRunner:
         lane = tune.with_parameters(
             Lane, factory=factory, mailbox=dispatcher.mailbox, timeout=dispatcher.timeout
         )
+        shapes = lane_shapes(self._groups, resources, parallelism)
         tuner = tune.Tuner(
-            tune.with_resources(lane, _tune_resources(resources)),
-            param_space={"lane": tune.grid_search(list(range(parallelism)))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=parallelism),
+            tune.with_resources(lane, lambda config: _bundles(shapes[config["lane"]])),
+            param_space={"lane": tune.grid_search(list(range(len(shapes))))},
+            tune_config=tune.TuneConfig(max_concurrent_trials=len(shapes)),
             run_config=tune.RunConfig(
                 name="lanes",
                 storage_path=str(self._run_dir.absolute()),
@@ -238,8 +251,12 @@ class _Dispatcher:
 
 
 def _failure_of_death(message: str, late: bool, timeout: float | None) -> Failure:
+    if _names(message, _NODE_DEATHS):
+        return _LOST
     if late and timeout is not None:
         return too_late(timeout)
+    if _names(message, _LOST_TOUCH):
+        return _LOST
     if "OutOfMemory" in message or "memory pressure" in message:
         return Failure(
             kind=FailureKind.OUT_OF_MEMORY,
@@ -250,18 +267,53 @@ def _failure_of_death(message: str, late: bool, timeout: float | None) -> Failur
     )
 
 
-def _tune_resources(resources: Resources) -> dict[str, float]:
-    wanted: dict[str, float] = {"cpu": resources.cpus}
+def _names(message: str, words: Sequence[str]) -> bool:
+    return any(each in message for each in words)
+
+
+Shape = Sequence[Mapping[str, float]]
+"""What a lane takes: for each of its hosts the amounts by Ray's names."""
+
+
+def lane_shapes(
+    groups: Sequence[LaneGroup], resources: Resources, parallelism: int
+) -> Sequence[Shape]:
+    """Return what each lane takes: of each group all it has, until there are enough."""
+    if not groups:
+        return [[_anywhere(resources)]] * parallelism
+    shapes = [
+        [{"CPU": group.cpus, f"{POOL_RESOURCE}{group.pool}": 1.0, **group.devices}] * group.hosts
+        for group in groups
+        for _ in range(group.lanes)
+    ]
+    return shapes[:parallelism]
+
+
+def _anywhere(resources: Resources) -> Mapping[str, float]:
+    wanted: dict[str, float] = {"CPU": resources.cpus}
     if resources.gpus:
-        wanted["gpu"] = resources.gpus
+        wanted["GPU"] = resources.gpus
     if resources.memory_bytes:
         wanted["memory"] = resources.memory_bytes
     return wanted
 
 
+def _bundles(shape: Shape) -> Any:
+    from ray.tune import PlacementGroupFactory
+
+    strategy = "STRICT_SPREAD" if len(shape) > 1 else "PACK"
+    return PlacementGroupFactory([dict(bundle) for bundle in shape], strategy=strategy)
+
+
 def _start_mailbox() -> Any:
     actor: Any = ray.remote(Mailbox)
     # Orders are repeated until it is there again; a lane that waits asks anew by itself.
+    # It stays with the driver, whose end is the run's end: other nodes may come and go.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
     return actor.options(
-        num_cpus=0, max_concurrency=1000, max_restarts=-1, max_task_retries=0
+        num_cpus=0,
+        max_concurrency=1000,
+        max_restarts=-1,
+        max_task_retries=0,
+        scheduling_strategy=here,
     ).remote()

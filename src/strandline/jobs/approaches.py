@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
-from strandline.data.cpu import usable_cpus
 from strandline.ports import TrainableFactory
 from strandline.search.engine import Affordable
 from strandline.search.space import Candidate, Constraint, Space
@@ -102,6 +101,8 @@ class TransferApproach:
     def affordable(self, later_images: Sequence[str]) -> Affordable | None:
         from strandline.learn.cost import CostModel
 
+        if self.data.elsewhere is not None:
+            return None  # neither their speed nor what they have cached is known here
         return CostModel(self.data, later_images).affordable
 
     def refit(
@@ -138,7 +139,7 @@ class ScratchApproach:
     def factory(self) -> TrainableFactory:
         from strandline.learn.scratch.trials import ScratchFactory
 
-        threads = max(1, usable_cpus() // self._spec.parallelism)
+        threads = self.data.threads(self._spec.parallelism)
         objectives = tuple(each.metric for each in self._spec.objectives)
         return ScratchFactory(self.data, self._spec.space, objectives, threads)
 
@@ -177,7 +178,7 @@ class OneShotApproach(ScratchApproach):
         time = self._spec.budget.time
         seconds = parse_duration(time).total_seconds() * _SHARING_PART if time else None
         return SharingFactory(
-            self.data, self._spec.space, self._spec.algorithm, seconds, usable_cpus()
+            self.data, self._spec.space, self._spec.algorithm, seconds, self.data.threads(1)
         )
 
     @property
@@ -208,7 +209,7 @@ class OneShotApproach(ScratchApproach):
 
         assert self._shared is not None, "weights are shared first"
         objectives = tuple(each.metric for each in self._spec.objectives)
-        threads = max(1, usable_cpus() // self._spec.parallelism)
+        threads = self.data.threads(self._spec.parallelism)
         return ChildFactory(
             replace(self.sharing_factory(), threads=threads), self._shared, objectives
         )

@@ -31,6 +31,7 @@ _ADVICE = {
     FailureKind.OUT_OF_MEMORY: "make networks, images or batches smaller, or lower parallelism",
     FailureKind.NOT_A_NUMBER: "lower the highest learning rate of the space",
     FailureKind.CRASH: "see the log; a worker that the system kills is mostly out of memory",
+    FailureKind.LOST: "nodes went away under it again and again; see which ones, and why",
     FailureKind.TIMEOUT: "raise trialTimeout, or take the slowest choices out of the space",
     FailureKind.ERROR: "the message tells what was wrong; take such candidates out by constraints",
 }

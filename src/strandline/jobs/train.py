@@ -19,7 +19,7 @@ from strandline.jobs.one_shot import share_weights
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.jobs.spec_watch import SpecWatch
 from strandline.jobs.status import change_status
-from strandline.ports import Catalog, Clock, ObjectStore, Resource, TrialRunner
+from strandline.ports import Catalog, Clock, Elsewhere, ObjectStore, Resource, TrialRunner
 from strandline.search.engine import EndReason
 from strandline.spec.errors import (
     BudgetExhaustedError,
@@ -44,6 +44,7 @@ class TrainPlace:
     Attributes:
         open_store: opens `store` anew; pickles, for the workers.
         cache_dir: recomputable things on this machine.
+        elsewhere: where trials run, if not on this machine.
     """
 
     store: ObjectStore
@@ -52,6 +53,7 @@ class TrainPlace:
     runner: TrialRunner
     open_store: Callable[[], ObjectStore]
     cache_dir: Path
+    elsewhere: Elsewhere | None = None
 
 
 Show = Callable[[SearchProgress], None]
@@ -125,6 +127,7 @@ def gather_evidence(spec: SearchSpec, place: TrainPlace) -> Evidence:
         place.open_store,
         place.cache_dir,
         spec.seed,
+        place.elsewhere,
     )
     approach = choose_approach(spec, version, data)
     return Evidence(version, tuple(items), division, policy, approach, (*notes, *division.notes))

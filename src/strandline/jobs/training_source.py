@@ -7,16 +7,15 @@ this one: it goes on from its last epoch whatever ended it, now or when it is as
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 
 from strandline.jobs.search_journal import CatalogJournal
 from strandline.ports import Assignment, Clock, StepReport
+from strandline.search.engine import FORGIVEN
 from strandline.spec.records import Failure, FailureKind, Scalar, Trial, TrialState
 
 _NUMBER = 0
-# A worker that dies may have been killed for no fault of the training; one that dies again
-# and again without an epoch in between ends this run of it.
-_CRASHES_FORGIVEN = 2
 
 
 class TrainingSource:
@@ -44,7 +43,7 @@ class TrainingSource:
         self._clock = clock
         self._stop_requested = stop_requested
         self._on_epoch = on_epoch
-        self._crashes = 0
+        self._deaths: Counter[FailureKind] = Counter()
         self._running = False
         self._given_up = False
         known = journal.trials()
@@ -86,7 +85,7 @@ class TrainingSource:
             failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)
             self._give_up(failure)
             return False
-        self._crashes = 0
+        self._deaths.clear()  # they count again and again without an epoch in between
         self._journal.record_metrics(_NUMBER, report.step, report.metrics)
         if report.checkpoint is not None:
             self._journal.save_checkpoint(_NUMBER, report.step, report.checkpoint)
@@ -103,8 +102,8 @@ class TrainingSource:
 
     def fail(self, number: int, failure: Failure) -> None:
         self._running = False
-        self._crashes += failure.kind is FailureKind.CRASH
-        if failure.kind is not FailureKind.CRASH or self._crashes > _CRASHES_FORGIVEN:
+        self._deaths[failure.kind] += 1
+        if self._deaths[failure.kind] > FORGIVEN.get(failure.kind, 0):
             self._give_up(failure)
 
     def should_stop(self) -> bool:

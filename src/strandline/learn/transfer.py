@@ -34,7 +34,7 @@ class TransferFactory:
     data: TransferData
 
     def __call__(self) -> TransferTrainable:
-        return TransferTrainable(self.data)
+        return TransferTrainable(self.data.settled())
 
 
 class TransferTrainable:

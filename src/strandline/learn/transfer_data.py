@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from strandline.data.cpu import usable_cpus
 from strandline.data.splits import Division, make_folds
 from strandline.learn.features import FeatureLoader
-from strandline.ports import ObjectStore
+from strandline.ports import Elsewhere, ObjectStore
 from strandline.spec.errors import UnusableDataError
 from strandline.spec.records import Item, Split, Task
 
@@ -42,6 +43,7 @@ class TransferData:
         labels: sorted.
         open_store: returns the store that holds the images; must pickle.
         cache_dir: recomputable things, on this machine.
+        elsewhere: where the trials run, if not on this machine.
         seed: of every random choice; the same candidate gives the same result.
     """
 
@@ -53,6 +55,19 @@ class TransferData:
     open_store: Callable[[], ObjectStore]
     cache_dir: Path
     seed: int = 0
+    elsewhere: Elsewhere | None = None
+
+    def settled(self) -> TransferData:
+        """Return the data as a worker uses it: its cache is on the worker's machine."""
+        if self.elsewhere is None:
+            return self
+        return replace(self, cache_dir=self.elsewhere.open_cache())
+
+    def threads(self, parallelism: int) -> int:
+        """Return how many threads one of so many workers may use."""
+        if self.elsewhere is not None:
+            return self.elsewhere.threads
+        return max(1, usable_cpus() // parallelism)
 
     @property
     def fold_numbers(self) -> list[int]:
@@ -87,6 +102,7 @@ def prepare_data(
     open_store: Callable[[], ObjectStore],
     cache_dir: Path,
     seed: int,
+    elsewhere: Elsewhere | None = None,
 ) -> TransferData:
     """Return the training and validation images of a division, ready for a search.
 
@@ -116,6 +132,7 @@ def prepare_data(
         open_store=open_store,
         cache_dir=cache_dir,
         seed=seed,
+        elsewhere=elsewhere,
     )
 
 

@@ -8,6 +8,7 @@ trials are observed again in order, and unfinished ones go on from their checkpo
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
@@ -25,9 +26,13 @@ from strandline.spec.v1alpha1 import SearchSpec, parse_duration
 
 __all__ = ["Affordable", "EndReason", "SearchEngine", "Watch"]
 
-# A worker that dies may have been killed for no fault of its trial; one that dies each
-# time is the trial's fault.
-_CRASHES_FORGIVEN = 2
+FORGIVEN = {FailureKind.CRASH: 2, FailureKind.LOST: 10}
+"""How often a trial goes on after its worker died so.
+
+A worker may have been killed for no fault of its trial; one that dies each time is the
+trial's fault. Nodes come and go, but one that goes each time may be brought down by the trial.
+"""
+
 # Suggestions looked at before "nothing fits in the time left" is believed.
 _UNAFFORDABLE_SKIPPED = 30
 # The clock of the whole search is written down this often: a kill loses no more of it.
@@ -92,8 +97,8 @@ class SearchEngine:
         self._ledger = Ledger(spec.objectives)
         self._turns = Turns(self._ledger, self._population)
         self._curves: dict[int, dict[int, float]] = {}
-        self._crashes: dict[int, int] = {}
         self._longest = 0  # steps of a full training
+        self._deaths: Counter[tuple[int, FailureKind]] = Counter()
         self._failures_in_a_row = 0
         self._nothing_new_after: int | None = None
         self._end: EndReason | None = None
@@ -197,9 +202,8 @@ class SearchEngine:
 
     def fail(self, number: int, failure: Failure) -> None:
         trial = self._charge(self._ledger[number])
-        crashes = self._crashes.get(number, 0) + (failure.kind is FailureKind.CRASH)
-        self._crashes[number] = crashes
-        if failure.kind is FailureKind.CRASH and crashes <= _CRASHES_FORGIVEN:
+        self._deaths[number, failure.kind] += 1
+        if self._deaths[number, failure.kind] <= FORGIVEN.get(failure.kind, 0):
             self._record(trial.model_copy(update={"state": TrialState.PENDING}))
             self._turns.add(number)
             return

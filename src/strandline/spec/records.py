@@ -148,6 +148,7 @@ class FailureKind(StrEnum):
     OUT_OF_MEMORY = "out-of-memory"
     NOT_A_NUMBER = "nan"
     CRASH = "crash"
+    LOST = "lost"
     TIMEOUT = "timeout"
     ERROR = "error"
 

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from strandline.spec.lanes import LaneGroup, read_lanes
+
 
 @dataclass(frozen=True, slots=True)
 class S3Settings:
@@ -34,6 +36,9 @@ class Settings:
         catalog_url: SQLAlchemy URL (`STRANDLINE_CATALOG`).
         catalog_schema: schema of PostgreSQL that holds the catalog
             (`STRANDLINE_CATALOG_SCHEMA`); the database's default if None.
+        ray_address: of a Ray that runs already (`STRANDLINE_RAY_ADDRESS`): HOST:PORT, or
+            `auto` on a host that is part of it; None starts one here.
+        lanes: what workers trials get there (`STRANDLINE_POOLS`); any CPUs if empty.
         s3: how to reach an `s3://` store (`STRANDLINE_S3_*`, else `AWS_*`).
         source_s3: how to reach `s3://` sources of imports (`STRANDLINE_SOURCE_S3_*`, each
             variable that is absent as for the store); as the store if None.
@@ -44,6 +49,8 @@ class Settings:
     catalog_url: str
     s3: S3Settings = S3Settings()
     catalog_schema: str | None = None
+    ray_address: str | None = None
+    lanes: tuple[LaneGroup, ...] = ()
     source_s3: S3Settings | None = None
 
     @property
@@ -71,6 +78,8 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
         s3=_load_s3(env),
         source_s3=_load_source_s3(env),
         catalog_schema=env.get("STRANDLINE_CATALOG_SCHEMA") or None,
+        ray_address=env.get("STRANDLINE_RAY_ADDRESS") or None,
+        lanes=read_lanes(env.get("STRANDLINE_POOLS") or ""),
     )
 
 

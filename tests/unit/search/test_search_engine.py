@@ -297,6 +297,17 @@ def test_a_crash_is_forgiven_twice_then_it_is_the_trials_fault(place: SearchPlac
     assert [trial.state for trial in outcome.trials] == [TrialState.FAILED]
 
 
+def test_a_trial_whose_nodes_go_away_is_not_given_up_before_the_tenth(place: SearchPlace) -> None:
+    trials = CurveTrials(place.clock)
+    outcome = place.run(
+        make_search_spec(budget={"trials": 1}),
+        trials,
+        runner=ReportedSeconds(1.0, fail=FailureKind.LOST),
+    )
+    assert len(trials.tried) == 11
+    assert [trial.state for trial in outcome.trials] == [TrialState.FAILED]
+
+
 def test_an_objective_that_trials_do_not_report_is_named_with_those_they_do(
     place: SearchPlace,
 ) -> None:

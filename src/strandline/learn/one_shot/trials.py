@@ -61,7 +61,7 @@ class SharingFactory:
         cells = scratch_space(self.space, len(self.data.labels))
         policy = make_policy(cells, self.data.seed, self.algorithm)
         made: Sharing[Any] = getattr(import_module(module), name)(
-            self.data, self.space, policy, self.threads
+            self.data.settled(), self.space, policy, self.threads
         )
         if content is not None:
             made.load_bytes(content)

@@ -63,7 +63,7 @@ class ScratchTrainable:
         if not made_by.data.fold_numbers:
             raise UnusableDataError("there is no fold to validate on: label more images")
         self._made_by = made_by
-        self._data = made_by.data
+        self._data = made_by.data.settled()
         self._number = -1
         self._fitting: Fitting | None = None
         self._known: Mapping[str, float] = {}
