@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from strandline.control.lanes import lane_groups
 from strandline.ports import Resource
 from strandline.spec.actions import Placement, PoolShare
 from strandline.spec.attempts import (
@@ -24,6 +25,7 @@ from strandline.spec.attempts import (
 from strandline.spec.fields import parse_duration
 from strandline.spec.kinds.base import API_VERSION
 from strandline.spec.kinds.compute_pool import ComputePoolSpec
+from strandline.spec.lanes import write_lanes
 from strandline.spec.namespaces import catalog_schema, store_prefix
 from strandline.spec.operator_config import Execution, ExecutionMode, JobSettings
 
@@ -142,7 +144,7 @@ def job_environment(
     }
     if execution.ray_address is not None:
         plain["STRANDLINE_RAY_ADDRESS"] = execution.ray_address
-        plain["STRANDLINE_POOLS"] = ",".join(pool.name for pool in placement.pools)
+        plain["STRANDLINE_POOLS"] = write_lanes(lane_groups(placement.pools))
     made: list[Document] = [
         {"name": name, "value": value}
         for name, value in {**plain, **settings.env}.items()

@@ -27,6 +27,9 @@ from strandline.spec.fields import Duration, LabelKey, LabelValue, Name
 from strandline.spec.quantities import Cpu, Memory
 from strandline.spec.rules import Rule, SpecModel, distinct
 
+RAY_VERSION = "2.60.0"
+"""What the platform is tested with, and its image of jobs has."""
+
 DEFAULT_PATH = Path("/etc/strandline/operator.yaml")
 
 
@@ -71,6 +74,11 @@ class Execution(SpecModel):
     )
     token_secret: SecretKey | None = Field(
         default=None, description="Where the token of the Ray is kept."
+    )
+    ray_version: StrictStr = Field(
+        default=RAY_VERSION,
+        pattern=r"^[0-9]+\.[0-9]+\.[0-9]+$",
+        description="Version of Ray in the images, for KubeRay; tokens need 2.52 at least.",
     )
     nodes_appear: StrictBool = Field(
         default=False,
