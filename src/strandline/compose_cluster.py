@@ -16,21 +16,24 @@ from strandline.adapters.kube.cluster_agent import ClusterAgent
 from strandline.adapters.kube.controller import Controller, ControllerSet, Startable
 from strandline.adapters.kube.events import EventRecorder
 from strandline.adapters.kube.informer import InformerSettings
-from strandline.adapters.kube.jobs import KubeJobs
+from strandline.adapters.kube.jobs import KubeJobs, MakeJob
 from strandline.adapters.kube.kinds import ObjectRef
 from strandline.adapters.kube.metrics import OperatorMetrics
 from strandline.adapters.kube.pool_watch import PoolWatch
 from strandline.adapters.kube.projection import Projection
+from strandline.adapters.kube.ray_job_states import RAYJOBS, keep_rayjob
+from strandline.adapters.kube.ray_jobs import ByKind, KubeRayJobs
 from strandline.adapters.kube.resources import JOBS, Document
 from strandline.adapters.sql import Database, is_postgres
 from strandline.control.pods import make_job
 from strandline.control.pools import judge_pools
+from strandline.control.rayjobs import RUN_TRIALS, make_rayjob
 from strandline.control.reconcile import reconcile
 from strandline.ports import Catalog, Clock, JobExecutor, Resource
 from strandline.spec.actions import Placement, PoolView
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.namespaces import SCHEMA_PREFIX, catalog_schema, namespace_of
-from strandline.spec.operator_config import OperatorConfig
+from strandline.spec.operator_config import ExecutionMode, OperatorConfig
 
 REPORTER = "strandline.dev/operator"
 
@@ -76,6 +79,7 @@ def operator(
         time,
         config.namespaces,
         cluster_reads=config.cluster_reads,
+        run_types={RAYJOBS: keep_rayjob} if _on_kuberay(config) else None,
         settings=InformerSettings(resync_seconds=config.resync_seconds),
         metrics=measured,
     )
@@ -146,19 +150,30 @@ class _Catalogs:
 def _executors(
     config: OperatorConfig, api: KubeApi, caches: Caches, clock: Clock
 ) -> Callable[[str], JobExecutor]:
-    jobs = caches.runs[JOBS.plural]
+    def with_settings(made: Callable[..., Document]) -> MakeJob:
+        def make(
+            resource: Resource, namespace: str, attempt: int, failures: int, placement: Placement
+        ) -> Document:
+            settings, execution = config.jobs, config.execution
+            return made(resource, namespace, attempt, failures, placement, settings, execution)
 
-    def make(
-        resource: Resource, namespace: str, attempt: int, failures: int, placement: Placement
-    ) -> Document:
-        settings, execution = config.jobs, config.execution
-        return make_job(resource, namespace, attempt, failures, placement, settings, execution)
+        return make
 
     def executor(namespace: str) -> JobExecutor:
         pods = caches.pods.of(namespace)
-        return KubeJobs(api, namespace, jobs.of(namespace), pods, make, clock)
+        jobs = caches.runs[JOBS.plural].of(namespace)
+        plain = KubeJobs(api, namespace, jobs, pods, with_settings(make_job), clock)
+        if not _on_kuberay(config):
+            return plain
+        rayjobs = caches.runs[RAYJOBS.plural].of(namespace)
+        on_ray = KubeRayJobs(api, namespace, rayjobs, pods, with_settings(make_rayjob), clock)
+        return ByKind(RUN_TRIALS, on_ray, plain)
 
     return executor
+
+
+def _on_kuberay(config: OperatorConfig) -> bool:
+    return config.execution.mode is ExecutionMode.KUBERAY
 
 
 def _pool_watch(

@@ -151,7 +151,7 @@ def processes_with(text: str) -> list[int]:
 
 def _own_address() -> str:
     """Return the address of this machine by which Ray knows it: never loopback."""
-    import ray
+    from ray.util import get_node_ip_address
 
-    address: str = ray.util.get_node_ip_address()
+    address: str = get_node_ip_address()  # type: ignore[no-untyped-call]
     return address

@@ -36,6 +36,9 @@ API_VERSION = "ray.io/v1"
 LONGEST_NAME = 47
 """KubeRay refuses a longer one: it appends to it."""
 
+RUN_TRIALS = frozenset({"Search", "Training"})
+"""Kinds whose jobs run trials; the jobs of all others need no Ray."""
+
 TTL_SECONDS = 60
 """A cluster that is done still holds its devices; its logs end with it."""
 
@@ -213,7 +216,6 @@ def _worker(
     )
     if elastic:
         pod["restartPolicy"] = "Never"
-    labels = {**job_labels(resource, attempt), "app.kubernetes.io/component": "trials"}
     return {
         "groupName": pool.name,
         "replicas": pool.workers,
@@ -221,7 +223,7 @@ def _worker(
         "maxReplicas": most_workers(pool, spec),
         "numOfHosts": spec.hosts,
         "rayStartParams": {**_devices(pool, spec), **_start_parameters()},
-        "template": {"metadata": {"labels": labels}, "spec": pod},
+        "template": {"metadata": {"labels": job_labels(resource, attempt)}, "spec": pod},
     }
 
 

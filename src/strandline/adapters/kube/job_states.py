@@ -121,13 +121,13 @@ def _ended(
         ended_at=_time(condition.get("lastTransitionTime")),
         exit_code=exit_code,
         preempted=taken,
-        last_words=words or ("" if complete else _told_by_pods(pods) or _shorten(message)),
+        last_words=words or ("" if complete else _told_by_pods(pods) or shorten(message)),
     )
 
 
 def _exit_of(ends: Sequence[Mapping[str, Any]], message: str) -> tuple[int | None, str]:
     for end in ends:
-        words = _last_line(str(end.get("message") or ""))
+        words = last_line(str(end.get("message") or ""))
         if end.get("reason") == "OOMKilled":
             words = "the container needed more memory than its limit (OOMKilled)"
         return int(end["exitCode"]), words
@@ -148,7 +148,7 @@ def _was_taken(
 def _told_by_pods(pods: Sequence[Mapping[str, Any]]) -> str:
     for pod in pods:
         if text := str(_status(pod).get("message") or ""):
-            return _shorten(text)
+            return shorten(text)
     return ""
 
 
@@ -156,12 +156,13 @@ def _waiting(job: Mapping[str, Any], pods: Sequence[Mapping[str, Any]]) -> Waiti
     if (job.get("spec") or {}).get("suspend"):
         return "Queued", "Its queue has not admitted the job yet."
     for pod in pods:
-        if _status(pod).get("phase") == "Pending" and (found := _why_pending(pod)):
+        if _status(pod).get("phase") == "Pending" and (found := why_pending(pod)):
             return found
     return None
 
 
-def _why_pending(pod: Mapping[str, Any]) -> Waiting | None:
+def why_pending(pod: Mapping[str, Any]) -> Waiting | None:
+    """Return what is in the way of a pod that has not started, as far as Kubernetes knows."""
     for condition in _status(pod).get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
             reason = str(condition.get("reason") or "Unschedulable")
@@ -200,11 +201,13 @@ def _time(text: Any) -> datetime | None:
     return parse_time(text) if text else None
 
 
-def _last_line(text: str) -> str:
+def last_line(text: str) -> str:
+    """Return the last line that says something."""
     spoken = [line.strip() for line in text.splitlines() if line.strip()]
-    return _shorten(spoken[-1]) if spoken else ""
+    return shorten(spoken[-1]) if spoken else ""
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return the end of a text, fit to be shown."""
     plain = "".join(char if char.isprintable() else " " for char in text)
     return plain[-_MOST_WORDS:]
