@@ -331,7 +331,7 @@ def _head_service(job: Document, namespace: str) -> Document:
 
 def _count(job: Document) -> int:
     groups = job["spec"]["rayClusterSpec"]["workerGroupSpecs"]
-    return 1 + sum(each["replicas"] * each["numOfHosts"] for each in groups)
+    return 1 + sum(int(each["replicas"]) * int(each["numOfHosts"]) for each in groups)
 
 
 def _pods_of(job: Document, namespace: str) -> Sequence[Document]:

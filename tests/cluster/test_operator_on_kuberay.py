@@ -1,0 +1,233 @@
+"""The operator that runs searches as RayJobs, on a real apiserver with a stand-in for KubeRay."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from itertools import count
+from typing import Any
+
+import pytest
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.kuberay_stand_in import CRD, Entrypoint, KubeRayStandIn
+from tests.cluster.operator_place import (
+    DATASET,
+    DEFAULT_JOBS,
+    SEARCH,
+    RunJob,
+    World,
+    bare_plane,
+    goes_on,
+)
+from tests.servers.postgres import PostgresServer
+
+from strandline.adapters.kube.kinds import COMPUTE_POOLS, NAMESPACED, TYPES
+from strandline.adapters.kube.ray_job_states import RAYJOBS
+from strandline.adapters.kube.resources import NODES, PODS, Document, ObjectKey, key_of
+from strandline.adapters.sql import Database
+from strandline.compose_cluster import Operator
+from strandline.spec.attempts import LABEL_ATTEMPT, LABEL_KIND, LABEL_NAME
+from strandline.spec.errors import NotFoundError, StrandlineError
+from strandline.testing.searches import PowerCut
+
+pytestmark = [pytest.mark.apiserver, pytest.mark.postgres, pytest.mark.slow]
+
+STARTED = [("Dataset", "coast", 1), ("Search", "quick", 1), ("Search", "quick", 2)]
+ON_KUBERAY = {"execution": {"mode": "kuberay"}}
+_numbers = count()
+
+
+@dataclass
+class Done:
+    """A driver that has done what its job does, or goes on for ever."""
+
+    code: int | None
+
+    def exit_code(self) -> int | None:
+        return self.code
+
+    def log(self) -> str:
+        return "the last words\n"
+
+    def stop(self) -> None:
+        self.code = 130
+
+
+class RayWorld(World):
+    """A world with KubeRay in it."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.kuberay = KubeRayStandIn(self.api, self.namespace, self._start, self.clock)
+
+    def operator(
+        self, left: list[int] | None = None, **config: Any
+    ) -> AbstractContextManager[Operator]:
+        return super().operator(left, **{**ON_KUBERAY, **config})
+
+    def rayjobs(self) -> list[Document]:
+        return list(self.api.list_all(RAYJOBS, self.namespace).items)
+
+    def step(self) -> None:
+        super().step()
+        self.kuberay.step()
+        for pod in self.pods():
+            if pod["status"].get("phase") == "Pending":
+                ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+                self._set_status(PODS, pod, ready)
+        self._collect_garbage()
+
+    def _start(self, job: Document, head: Document) -> Entrypoint:
+        labels = job["metadata"]["labels"]
+        kind, name = labels[LABEL_KIND], labels[LABEL_NAME]
+        self.started.append((kind, name, int(labels[LABEL_ATTEMPT])))
+        return Done(self.run[kind](self, self.catalog.get_resource(kind, name)))
+
+    def _collect_garbage(self) -> None:
+        """Delete what nobody owns any more, and let go what waits for its pods to be gone."""
+        owners = {
+            document["metadata"]["uid"]
+            for kind in NAMESPACED
+            for document in self.api.list_all(TYPES[kind], self.namespace).items
+        }
+        jobs = self.rayjobs()
+        for job in jobs:
+            metadata = job["metadata"]
+            if "deletionTimestamp" in metadata:
+                self._let_go(job)
+            elif metadata["ownerReferences"][0]["uid"] not in owners:
+                self.api.delete(RAYJOBS, key_of(job), propagation="Background")
+        alive = {job["metadata"]["uid"] for job in self.rayjobs()}
+        for pod in self.pods():
+            owner = (pod["metadata"].get("ownerReferences") or [{}])[0]
+            if owner.get("kind") == RAYJOBS.kind and owner["uid"] not in alive:
+                with suppress(NotFoundError):
+                    self.api.delete(PODS, key_of(pod), grace_seconds=0)
+
+    def _let_go(self, job: Document) -> None:
+        own = [pod for pod in self.pods() if _owner(pod) == job["metadata"]["uid"]]
+        for pod in own:
+            with suppress(NotFoundError):
+                self.api.delete(PODS, key_of(pod), grace_seconds=0)
+        if not own and job["metadata"].get("finalizers") == ["foregroundDeletion"]:
+            with suppress(NotFoundError):
+                self.api.patch_merge(RAYJOBS, key_of(job), {"metadata": {"finalizers": None}})
+
+
+def _owner(pod: Document) -> str:
+    return str((pod["metadata"].get("ownerReferences") or [{"uid": ""}])[0]["uid"])
+
+
+@pytest.fixture(scope="module")
+def database(postgres_server: PostgresServer) -> Iterator[Database]:
+    made = Database(postgres_server.make_database())
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def plane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ControlPlane]:
+    with bare_plane(tmp_path_factory.mktemp("kuberay")) as running:
+        running.kubectl.apply(CRD)
+        yield running
+
+
+@pytest.fixture
+def make_world(plane: ControlPlane, database: Database) -> Callable[..., RayWorld]:
+    def make(**jobs: RunJob) -> RayWorld:
+        namespace = f"ray-{next(_numbers)}"
+        return RayWorld(plane, namespace, database, {**DEFAULT_JOBS, **jobs})
+
+    return make
+
+
+def apply_all(world: World, **search: Any) -> None:
+    world.apply("Dataset", "coast", DATASET)
+    world.apply("Search", "quick", {**SEARCH, **search})
+
+
+def is_done(world: World) -> bool:
+    kinds = (("Dataset", "coast"), ("Search", "quick"), ("Model", "coast"))
+    return all(world.condition(*each)[0] == "True" for each in kinds)
+
+
+def heads(world: World) -> list[Document]:
+    labels = [(pod, pod["metadata"]["labels"]) for pod in world.pods()]
+    return [pod for pod, each in labels if each.get("ray.io/node-type") == "head"]
+
+
+def reason(world: World) -> str:
+    return world.condition("Search", "quick")[1]
+
+
+def test_a_search_runs_as_a_rayjob_and_an_import_as_a_job(
+    make_world: Callable[..., RayWorld],
+) -> None:
+    world = make_world()
+    apply_all(world)
+    with world.operator() as operator:
+        world.go_on(operator, lambda: is_done(world))
+    assert world.started == STARTED
+    assert [job["metadata"]["labels"][LABEL_KIND] for job in world.jobs()] == ["Dataset"]
+    (last,) = [job for job in world.rayjobs() if "deletionTimestamp" not in job["metadata"]]
+    assert last["metadata"]["labels"][LABEL_ATTEMPT] == "2"
+
+
+def test_a_suspended_search_gives_its_cluster_back_and_goes_on_later(
+    make_world: Callable[..., RayWorld],
+) -> None:
+    world = make_world(Search=goes_on)
+    apply_all(world)
+    with world.operator() as operator:
+        world.go_on(operator, lambda: bool(heads(world)) and reason(world) == "Searching")
+        world.apply("Search", "quick", {**SEARCH, "suspend": True})
+        world.go_on(operator, lambda: not heads(world) and reason(world) == "Suspended")
+        world.apply("Search", "quick", {**SEARCH, "suspend": False})
+        world.go_on(operator, lambda: bool(heads(world)) and reason(world) == "Searching")
+
+
+def test_a_deleted_search_leaves_no_cluster(make_world: Callable[..., RayWorld]) -> None:
+    world = make_world(Search=goes_on)
+    apply_all(world)
+    with world.operator() as operator:
+        world.go_on(operator, lambda: bool(heads(world)))
+        world.delete("Search", "quick")
+        world.go_on(operator, lambda: not heads(world) and not world.rayjobs())
+
+
+def test_a_queue_that_holds_it_is_told_in_the_condition(
+    make_world: Callable[..., RayWorld],
+) -> None:
+    world = make_world(Search=goes_on)
+    name = f"{world.namespace}-queued"
+    node = {"metadata": {"name": name, "labels": {"pool": name}}}
+    world.api.apply(NODES, node)
+    spec = {"nodeSelector": {"pool": name}, "queue": "team"}
+    world.api.apply(COMPUTE_POOLS, {"metadata": {"name": name}, "spec": spec})
+    apply_all(world, pools=[{"name": name}])
+    with world.operator() as operator:
+        world.go_on(operator, lambda: reason(world) == "Queued")
+        (job,) = world.rayjobs()
+        world.api.patch_merge(RAYJOBS, key_of(job), {"spec": {"suspend": False}})
+        world.go_on(operator, lambda: len(heads(world)) == 1 and reason(world) == "Searching")
+    world.api.delete(NODES, ObjectKey("", name))
+    world.api.delete(COMPUTE_POOLS, ObjectKey("", name))
+
+
+def test_operators_killed_after_each_of_their_writes_start_nothing_twice(
+    make_world: Callable[..., RayWorld],
+) -> None:
+    world = make_world()
+    apply_all(world)
+    for number in range(500):
+        assert number < 499, "operators that do one write each come to no end"
+        with world.operator([1]) as operator, suppress(PowerCut):
+            world.go_on(operator, lambda: is_done(world))
+            break
+    assert world.started == STARTED
+    with world.operator() as operator:
+        world.delete("Search", "quick")
+        world.go_on(operator, lambda: not world.rayjobs() and not heads(world))
+    with pytest.raises(StrandlineError):
+        world.api.get(TYPES["Search"], ObjectKey(world.namespace, "quick"))
