@@ -368,21 +368,36 @@ def _pod(
     command = _start_command({**spec["rayStartParams"], **parameters, "block": "true"})
     authentication = job["spec"]["rayClusterSpec"]["authOptions"]
     secret = {"name": authentication.get("secretName") or _cluster(job), "key": "auth_token"}
+    environment = [
+        *first["env"],
+        {"name": "RAY_AUTH_MODE", "value": authentication["mode"]},
+        {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": secret}},
+        {"name": "RAY_ADDRESS", "value": parameters.get("address", f"127.0.0.1:{PORT}")},
+    ]
     made = {
         **first,
         "command": ["/bin/bash", "-c", "--"],
         "args": [f"ulimit -n ${{RAY_START_ULIMIT_OPEN_FILES:-65536}}; {command}"],
-        "env": [
-            *first["env"],
-            {"name": "RAY_AUTH_MODE", "value": authentication["mode"]},
-            {"name": "RAY_AUTH_TOKEN", "valueFrom": {"secretKeyRef": secret}},
-        ],
+        "env": environment,
     }
+    pod_spec = {**template["spec"], "containers": [made, *others]}
+    if node_type == "head":
+        made["readinessProbe"] = {"tcpSocket": {"port": PORT}, "periodSeconds": 2}
+    else:
+        pod_spec["initContainers"] = [_wait_for_head(made, parameters["address"])]
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": pod_spec}
+
+
+def _wait_for_head(ray: Document, address: str) -> Document:
+    """Return what keeps a worker back until its head answers, as small as KubeRay makes it."""
+    taken = ("image", "imagePullPolicy", "securityContext", "env", "volumeMounts")
+    small = {"cpu": "200m", "memory": "256Mi"}
     return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": metadata,
-        "spec": {**template["spec"], "containers": [made, *others]},
+        **{name: ray[name] for name in taken},
+        "name": "wait-gcs-ready",
+        "command": ["/bin/bash", "-c", "--"],
+        "args": [f"until ray health-check --address {address} > /dev/null 2>&1; do sleep 5; done"],
+        "resources": {"requests": small, "limits": small},
     }
 
 

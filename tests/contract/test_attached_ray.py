@@ -6,14 +6,23 @@ The driver's home and folders are no worker's, the head has no CPUs, and nodes a
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.servers.ray import Node, RayCluster, ray_cluster
+from tests.servers.ray import (
+    PATIENCE_SECONDS,
+    Node,
+    RayCluster,
+    processes_with,
+    ray_cluster,
+)
 
 from strandline.adapters.ray_session import ray_session
 from strandline.adapters.ray_tune import RayTuneRunner, lane_shapes
@@ -123,6 +132,64 @@ def test_a_trial_whose_node_is_killed_is_told_as_lost_and_the_next_node_goes_on(
     assert [failure.kind for failure in source.failures[0]] == [FailureKind.LOST]
     assert sorted(source.ended) == [0, 1]
     assert str(after[0].home) in (tmp_path / "1-1").read_text()
+
+
+DRIVER = """
+import sys
+from pathlib import Path
+from strandline.adapters.ray_tune import RayTuneRunner
+from strandline.ports import Resources
+from strandline.testing.scripted_trials import ScriptedSource, ScriptedTrials
+
+runs, folder, address, action = sys.argv[1:]
+source = ScriptedSource([{"do": action, "folder": folder}])
+RayTuneRunner(Path(runs), address).run(source, ScriptedTrials, Resources(), 1)
+assert source.ended == [0] and not source.failures
+"""
+
+
+def start_driver(
+    cluster: RayCluster, tmp_path: Path, address: str, action: str, **environ: str
+) -> subprocess.Popen[str]:
+    folder = tmp_path / "begun"
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, str(tmp_path / "runs"), str(folder), address, action],
+        env={**os.environ, **cluster.environ, **environ},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_driver_on_a_node_of_that_ray_starts_no_node_of_its_own(
+    cluster: RayCluster, joined: Node, tmp_path: Path
+) -> None:
+    """As KubeRay starts it: on the head, with RAY_ADDRESS in its environment."""
+    driver = start_driver(cluster, tmp_path, "auto", "nothing", RAY_ADDRESS=cluster.address)
+    out, err = driver.communicate(timeout=PATIENCE_SECONDS)
+    assert (driver.returncode, out, err) == (0, "", "")
+
+
+def test_a_killed_driver_takes_its_node_along(
+    cluster: RayCluster, joined: Node, tmp_path: Path
+) -> None:
+    # Not below tmp_path: the paths of Ray's sockets must stay under 107 bytes.
+    with tempfile.TemporaryDirectory(prefix="d-") as temporary:
+        environ = {"TMPDIR": temporary}
+        driver = start_driver(cluster, tmp_path, cluster.address, "sleep", **environ)
+        wait_until(lambda: any((tmp_path / "begun").iterdir()) or driver.poll() is not None)
+        assert driver.poll() is None, driver.communicate()
+        driver.kill()
+        driver.communicate()
+        wait_until(lambda: not processes_with(f"TMPDIR={temporary}"))
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE_SECONDS
+    while not holds():
+        assert time.monotonic() < give_up, "waited in vain"
+        time.sleep(0.1)
 
 
 def test_a_wrong_token_is_refused_with_the_reason(
