@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 
 from strandline.adapters.kube.api import KubeApi
+from strandline.adapters.kube.decided import Decided
 from strandline.adapters.kube.informer import Informer
 from strandline.adapters.kube.job_states import attempt_of
 from strandline.adapters.kube.kinds import worker_uid
@@ -55,20 +55,22 @@ class KubeJobs:
         self._pods = pods
         self._make = make
         self._clock = clock
-        self._viewed = threading.local()  # one object at a time and thread
+        self._decided = Decided()
 
     def view(self, resource: Resource) -> JobView:
         found = self._documents(resource)
         pods = self._pods_of(resource)
         attempts = _attempts(found, pods)
-        self._viewed.attempts = (resource.uid, attempts)
+        self._decided.look(resource.uid, attempts)
         view = view_attempts(attempts)
         if view.state is JobState.RUNNING and view.waiting is None:
             return self._ask_why(view, found, pods)
         return view
 
     def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
-        seen = self._seen(resource)
+        seen = self._decided.take(resource.uid)
+        if seen is None:
+            seen = _attempts(self._documents(resource), self._pods_of(resource))
         if not all(attempt.ended for attempt in seen):
             return False
         number, failures = next_attempt(seen, generation)
@@ -79,19 +81,6 @@ class KubeJobs:
             self._check_owner(job, resource)
             return False
         return True
-
-    def _seen(self, resource: Resource) -> list[Attempt]:
-        """Return the attempts that the decision to start rests on.
-
-        The caches may have caught up since: what is there now would give the number after
-        that of the attempt that was meant.
-        """
-        uid, attempts = getattr(self._viewed, "attempts", ("", []))
-        self._viewed.attempts = ("", [])
-        if uid == resource.uid:
-            found: list[Attempt] = attempts
-            return found
-        return _attempts(self._documents(resource), self._pods_of(resource))
 
     def stop(self, resource: Resource) -> None:
         for job in self._documents(resource):

@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from strandline.adapters.kube.api import KubeApi
+from strandline.adapters.kube.decided import Decided
 from strandline.adapters.kube.informer import Informer
 from strandline.adapters.kube.jobs import BY_UID, MakeJob
 from strandline.adapters.kube.kinds import worker_uid
@@ -44,10 +45,13 @@ class KubeRayJobs:
         self._pods = pods
         self._make = make
         self._clock = clock
+        self._decided = Decided()
 
     def view(self, resource: Resource) -> JobView:
         found = self._documents(self._jobs, resource)
-        view = view_attempts(self._attempts(found, resource))
+        attempts = self._attempts(found, resource)
+        self._decided.look(resource.uid, attempts)
+        view = view_attempts(attempts)
         if view.state is not JobState.RUNNING or view.waiting is not None:
             return view
         if any(not is_taken_up(job) and self._is_old(job, resource) for job in found):
@@ -57,9 +61,11 @@ class KubeRayJobs:
 
     def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
         found = self._documents(self._jobs, resource)
-        seen = self._attempts(found, resource)
+        seen = self._decided.take(resource.uid)
+        if seen is None:
+            seen = self._attempts(found, resource)
         if not all(attempt.ended for attempt in seen):
-            return False  # the caches know more by now than whoever decided this
+            return False
         number, failures = next_attempt(seen, generation)
         job = self._make(resource, self._namespace, number, failures, placement)
         try:
@@ -68,7 +74,8 @@ class KubeRayJobs:
             self._check_owner(job, resource)
             return False
         for each in found:
-            self._delete(each)
+            if attempt_of_rayjob(each, ()).number < number:
+                self._delete(each)
         return True
 
     def stop(self, resource: Resource) -> None:
