@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 DEMO_HOME ?= .demo
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format generate verify bench lock clean \
+.PHONY: help install demo test lint format generate verify manifests bench lock clean \
   cluster-up cluster-down cluster-status kind-up kind-down
 
 help: ## Show this list
@@ -48,6 +48,9 @@ generate: $(STAMP) ## Write what is generated: CRDs, schemas, reference pages
 
 verify: $(STAMP) ## Fail when something generated is out of date
 	@$(BIN)/python tools/generate.py --check
+
+manifests: $(STAMP) ## Write the kustomize manifests from the chart (needs Helm: python -m tests.cluster.binaries helm)
+	@$(BIN)/python -m tests.deploy.manifests
 
 bench: $(STAMP) ## Run the benchmarks and print their tables
 	@for each in bench/*/run.py; do echo "== $$each"; $(BIN)/python $$each || exit 1; done

@@ -49,7 +49,7 @@ def helm(apiserver: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> Iterator[
         helm("uninstall", release, "--namespace", NAMESPACE)
     for kind in ("secrets", "configmaps", "jobs", "pods"):
         kubectl("delete", kind, "--all", "--namespace", NAMESPACE)
-    kubectl("delete", "crd", "--all", "--wait=false")
+    kubectl("delete", "crd", "--all")
 
 
 def _install(helm: Helm, values: Values, *arguments: str, namespace: str = NAMESPACE) -> str:

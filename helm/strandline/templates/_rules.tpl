@@ -29,7 +29,7 @@
 {{- if eq (include "strandline.executionMode" .) "kuberay" }}
 - apiGroups: [ray.io]
   resources: [rayjobs]
-  verbs: [create, delete, get, list, patch, watch]
+  verbs: [create, delete, get, list, watch]
 {{- end }}
 # Exit codes and last words of jobs, and why a pod waits.
 - apiGroups: [""]
