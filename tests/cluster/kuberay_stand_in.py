@@ -13,12 +13,14 @@ the dashboard (the entrypoint is run by `exec`, not by Ray's job server).
 from __future__ import annotations
 
 import base64
+import os
 import secrets
 import subprocess
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 from tests.cluster.kubectl import Kubectl, KubectlError
@@ -426,34 +428,40 @@ class ExecStart:
 
     kubectl: Kubectl
     program: str
+    logs: Path
+    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+
+    def close(self) -> None:
+        """End what still runs."""
+        for process in self.processes:
+            process.kill()
+            process.wait()
 
     def __call__(self, job: Document, head: Document) -> Entrypoint:
         container = head["spec"]["containers"][0]["name"]
         key: ObjectKey = key_of(head)
         place = ["-n", key.namespace, key.name, "-c", container, "--", "/bin/bash", "-c"]
         words = [self.program, "exec", *place, job["spec"]["entrypoint"]]
-        process = subprocess.Popen(
-            words,
-            env={"KUBECONFIG": str(self.kubectl.kubeconfig)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        return _Executed(process, self, place)
+        log = self.logs / f"driver-{len(self.processes)}.log"
+        environ = {**os.environ, "KUBECONFIG": str(self.kubectl.kubeconfig)}
+        with log.open("wb") as out:
+            process = subprocess.Popen(words, env=environ, stdout=out, stderr=subprocess.STDOUT)
+        self.processes.append(process)
+        return _Executed(process, self, place, log)
 
 
 @dataclass
 class _Executed:
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     made_by: ExecStart
     place: list[str]
+    said: Path
 
     def exit_code(self) -> int | None:
         return self.process.poll()
 
     def log(self) -> str:
-        out, _ = self.process.communicate()
-        return out
+        return self.said.read_text("utf-8", errors="replace")
 
     def stop(self) -> None:
         end = "for p in /proc/[0-9]*; do grep -q run-job $p/cmdline && kill ${p#/proc/}; done"

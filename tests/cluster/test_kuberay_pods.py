@@ -1,7 +1,7 @@
 """A Search as a RayJob whose head and workers are real pods: a stand-in for KubeRay makes them.
 
-The pods run this machine's Python environment, mounted read-only: an image with Ray and torch
-in it would be 6 GB.
+The pods use the packages of this machine's Python, mounted read-only: an image with Ray and
+torch in it would be 6 GB.
 """
 
 from __future__ import annotations
@@ -9,19 +9,20 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
 from tests.cluster.kuberay_stand_in import CRD, ExecStart, KubeRayStandIn
 from tests.e2e.test_crash_safety import write_shapes
+from tests.servers.absent import skip_or_fail
 
 from strandline.adapters.clock import SystemClock
 from strandline.adapters.kube.api import KubeApi
@@ -44,7 +45,10 @@ from strandline.spec.operator_config import Execution, JobSettings
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PATIENCE_SECONDS = 1200.0
+IMAGES_PYTHON = (3, 11)
+PYTHON = "/usr/bin/python3.11"
 SOURCE = Path(__file__).parents[2] / "src"
+FOLDERS = ("packages", "source", "programs")
 SECRET = "strandline-storage"
 POOL = PoolShare("shared", {"cpu": "500m", "memory": "3Gi"}, 1)
 SPEC = {
@@ -92,6 +96,14 @@ class Place:
             self.kuberay.step()
             time.sleep(0.5)
 
+    def clear(self) -> None:
+        """Let KubeRay let go of what a failed test left, or the namespace never ends."""
+        for job in self.api.list_all(RAYJOBS, self.namespace).items:
+            self.api.delete(RAYJOBS, key_of(job))
+        self.kuberay.step()
+        mine = [f"pv/{self.namespace}-{name}" for name in FOLDERS]
+        self.cluster.kubectl("delete", "--wait=false", *mine)
+
     def trials(self, resource: Resource) -> int:
         """Return how many trials have begun."""
         return len(self.catalog.list_trials(resource.uid))
@@ -106,7 +118,9 @@ class Place:
 
 
 @pytest.fixture
-def place(own_cluster: Cluster, namespace: str) -> Iterator[Place]:
+def place(own_cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Place]:
+    if sys.version_info[:2] != IMAGES_PYTHON:
+        skip_or_fail(f"the image has Python {IMAGES_PYTHON}, whose packages must be here")
     cluster = own_cluster
     cluster.kubectl.apply(CRD)
     cluster.kubectl("wait", "--for=create", "crd/rayjobs.ray.io", "--timeout=60s")
@@ -119,11 +133,14 @@ def place(own_cluster: Cluster, namespace: str) -> Iterator[Place]:
     metadata = {"name": SECRET, "namespace": namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
     cluster.kubectl.apply({**secret, "stringData": storage})
-    settings = _settings(cluster, namespace)
+    settings = _settings(cluster, namespace, tmp_path / "programs")
     api, clock = KubeApi.connect(cluster.kubeconfig), SystemClock()
 
-    def make(*words: Any) -> Document:
-        return make_rayjob(*words, settings, Execution.model_validate({"mode": "kuberay"}))
+    def make(
+        resource: Resource, namespace: str, attempt: int, failures: int, placement: Placement
+    ) -> Document:
+        where = Execution.model_validate({"mode": "kuberay"})
+        return make_rayjob(resource, namespace, attempt, failures, placement, settings, where)
 
     indexes = {BY_UID: lambda document: [worker_uid(document)]}
     jobs, pods = (
@@ -139,9 +156,9 @@ def place(own_cluster: Cluster, namespace: str) -> Iterator[Place]:
     for informer in (jobs, pods):
         informer.start()
         assert informer.wait_synced(PATIENCE_SECONDS)
-    start = ExecStart(cluster.kubectl, str(binaries.path("kubectl")))
+    start = ExecStart(cluster.kubectl, str(binaries.path("kubectl")), tmp_path)
     opened = Database(database)
-    yield Place(
+    made = Place(
         cluster,
         namespace,
         api,
@@ -150,32 +167,48 @@ def place(own_cluster: Cluster, namespace: str) -> Iterator[Place]:
         KubeRayJobs(api, namespace, jobs, pods, make, clock),
         KubeRayStandIn(api, namespace, start, clock),
     )
+    yield made
+    made.clear()
+    start.close()
     for informer in (jobs, pods):
         informer.stop()
     opened.close()
     api.close()
 
 
-def _settings(cluster: Cluster, namespace: str) -> JobSettings:
-    """Return settings whose pods run the Python that runs this test."""
-    folders = list(dict.fromkeys((sys.prefix, sys.base_prefix, str(SOURCE))))
-    claims = {f"env-{number}": folder for number, folder in enumerate(folders)}
-    volumes = []
-    for name, folder in claims.items():
-        claim = {"claimName": cluster.mount(namespace, name, Path(folder)), "readOnly": True}
+def _settings(cluster: Cluster, namespace: str, programs: Path) -> JobSettings:
+    """Return settings whose pods find the packages of the Python that runs this test."""
+    packages = Path(sysconfig.get_path("purelib"))
+    volumes, mounts = [], []
+    for name, folder in zip(FOLDERS, (packages, SOURCE, _write_programs(programs)), strict=True):
+        claim = {"claimName": cluster.mount(namespace, name, folder), "readOnly": True}
         volumes.append({"name": name, "persistentVolumeClaim": claim})
-    mounts = [{"name": n, "mountPath": f, "readOnly": True} for n, f in claims.items()]
-    programs = f"{sys.prefix}/bin:/usr/local/bin:/usr/bin:/bin"
+        mounts.append({"name": name, "mountPath": f"/opt/{name}", "readOnly": True})
     return JobSettings.model_validate(
         {
             "image": cluster.images.base(),
             "resources": {"Search": {"cpu": "500m", "memory": "4Gi", "scratch": "3Gi"}},
             "volumes": volumes,
             "volumeMounts": mounts,
-            "env": {"PATH": programs, "PYTHONPATH": str(SOURCE), "USER": "strandline"},
+            "env": {
+                "PATH": "/opt/programs:/usr/local/bin:/usr/bin:/bin",
+                "PYTHONPATH": "/opt/source:/opt/packages",
+                "USER": "strandline",
+            },
             "graceSeconds": 5,
         }
     )
+
+
+def _write_programs(folder: Path) -> Path:
+    """Write the commands of the packages anew: those installed name a Python of this machine."""
+    folder.mkdir(mode=0o755)
+    modules = {"ray": "-m ray.scripts.scripts", "strandline": "-m strandline", "python": ""}
+    for name, arguments in modules.items():
+        program = folder / name
+        program.write_text(f'#!/bin/sh\nexec {PYTHON} {arguments} "$@"\n')
+        program.chmod(0o755)
+    return folder
 
 
 def make_search(place: Place) -> Resource:
@@ -195,18 +228,17 @@ def make_search(place: Place) -> Resource:
     return place.catalog.adopt_resource(search)[0]
 
 
-def test_a_search_succeeds_in_real_pods_through_the_loss_of_a_worker(
-    place: Place, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("lost", ["worker", "head"])
+def test_a_lost_pod_ends_no_search(place: Place, tmp_path: Path, lost: str) -> None:
     write_shapes(tmp_path / "shapes", each=20)
     place.import_shapes(tmp_path)
     search = make_search(place)
     assert place.executor.start(search, 1, Placement((POOL,)))
     place.until(search, lambda: place.trials(search) > 0)
 
-    (worker,) = place.pods("worker")
+    (pod,) = place.pods(lost)
     with suppress(NotFoundError):
-        place.api.delete(PODS, key_of(worker), grace_seconds=0)
+        place.api.delete(PODS, key_of(pod), grace_seconds=0)
     place.until(search, lambda: _is_over(place, search))
 
     view = place.executor.view(search)

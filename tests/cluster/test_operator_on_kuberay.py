@@ -34,7 +34,7 @@ from strandline.testing.searches import PowerCut
 pytestmark = [pytest.mark.apiserver, pytest.mark.postgres, pytest.mark.slow]
 
 STARTED = [("Dataset", "coast", 1), ("Search", "quick", 1), ("Search", "quick", 2)]
-ON_KUBERAY = {"execution": {"mode": "kuberay"}}
+ON_KUBERAY: dict[str, Any] = {"execution": {"mode": "kuberay"}}
 _numbers = count()
 
 
@@ -61,10 +61,9 @@ class RayWorld(World):
         super().__post_init__()
         self.kuberay = KubeRayStandIn(self.api, self.namespace, self._start, self.clock)
 
-    def operator(
-        self, left: list[int] | None = None, **config: Any
-    ) -> AbstractContextManager[Operator]:
-        return super().operator(left, **{**ON_KUBERAY, **config})
+    def kuberay_operator(self, left: list[int] | None = None) -> AbstractContextManager[Operator]:
+        """Start an operator that runs searches as RayJobs."""
+        return self.operator(left, **ON_KUBERAY)
 
     def rayjobs(self) -> list[Document]:
         return list(self.api.list_all(RAYJOBS, self.namespace).items)
@@ -166,7 +165,7 @@ def test_a_search_runs_as_a_rayjob_and_an_import_as_a_job(
 ) -> None:
     world = make_world()
     apply_all(world)
-    with world.operator() as operator:
+    with world.kuberay_operator() as operator:
         world.go_on(operator, lambda: is_done(world))
     assert world.started == STARTED
     assert [job["metadata"]["labels"][LABEL_KIND] for job in world.jobs()] == ["Dataset"]
@@ -179,7 +178,7 @@ def test_a_suspended_search_gives_its_cluster_back_and_goes_on_later(
 ) -> None:
     world = make_world(Search=goes_on)
     apply_all(world)
-    with world.operator() as operator:
+    with world.kuberay_operator() as operator:
         world.go_on(operator, lambda: bool(heads(world)) and reason(world) == "Searching")
         world.apply("Search", "quick", {**SEARCH, "suspend": True})
         world.go_on(operator, lambda: not heads(world) and reason(world) == "Suspended")
@@ -190,7 +189,7 @@ def test_a_suspended_search_gives_its_cluster_back_and_goes_on_later(
 def test_a_deleted_search_leaves_no_cluster(make_world: Callable[..., RayWorld]) -> None:
     world = make_world(Search=goes_on)
     apply_all(world)
-    with world.operator() as operator:
+    with world.kuberay_operator() as operator:
         world.go_on(operator, lambda: bool(heads(world)))
         world.delete("Search", "quick")
         world.go_on(operator, lambda: not heads(world) and not world.rayjobs())
@@ -206,7 +205,7 @@ def test_a_queue_that_holds_it_is_told_in_the_condition(
     spec = {"nodeSelector": {"pool": name}, "queue": "team"}
     world.api.apply(COMPUTE_POOLS, {"metadata": {"name": name}, "spec": spec})
     apply_all(world, pools=[{"name": name}])
-    with world.operator() as operator:
+    with world.kuberay_operator() as operator:
         world.go_on(operator, lambda: reason(world) == "Queued")
         (job,) = world.rayjobs()
         world.api.patch_merge(RAYJOBS, key_of(job), {"spec": {"suspend": False}})
@@ -222,11 +221,11 @@ def test_operators_killed_after_each_of_their_writes_start_nothing_twice(
     apply_all(world)
     for number in range(500):
         assert number < 499, "operators that do one write each come to no end"
-        with world.operator([1]) as operator, suppress(PowerCut):
+        with world.kuberay_operator([1]) as operator, suppress(PowerCut):
             world.go_on(operator, lambda: is_done(world))
             break
     assert world.started == STARTED
-    with world.operator() as operator:
+    with world.kuberay_operator() as operator:
         world.delete("Search", "quick")
         world.go_on(operator, lambda: not world.rayjobs() and not heads(world))
     with pytest.raises(StrandlineError):
