@@ -42,14 +42,13 @@ def kubectl(apiserver: ControlPlane) -> Kubectl:
 
 @pytest.fixture
 def helm(apiserver: ControlPlane, kubectl: Kubectl, tmp_path: Path) -> Iterator[Helm]:
-    """Helm of an administrator; the release and what it keeps are gone afterwards."""
+    """Helm of an administrator; the release is gone afterwards, but for the kinds."""
     helm = Helm(tmp_path, apiserver.kubeconfig)
     yield helm
     for release in helm("list", "--short", "--namespace", NAMESPACE).split():
         helm("uninstall", release, "--namespace", NAMESPACE)
     for kind in ("secrets", "configmaps", "jobs", "pods"):
         kubectl("delete", kind, "--all", "--namespace", NAMESPACE)
-    kubectl("delete", "crd", "--all")
 
 
 def _install(helm: Helm, values: Values, *arguments: str, namespace: str = NAMESPACE) -> str:
@@ -69,6 +68,14 @@ def test_the_apiserver_takes_every_combination(apiserver: ControlPlane, kubectl:
         assert done.returncode == 0, (values, done.stderr)
         # Of Pod Security and of deprecated versions.
         assert "Warning" not in done.stderr, (values, done.stderr)
+
+
+def test_a_field_that_does_not_exist_would_be_refused(
+    apiserver: ControlPlane, kubectl: Kubectl
+) -> None:
+    wrong = render({}).one("Deployment", "strandline-operator")
+    wrong["spec"]["template"]["spec"]["tolerration"] = []
+    assert "tolerration" in _dry_run(apiserver, [wrong]).stderr
 
 
 def test_pod_security_admits_every_pod(apiserver: ControlPlane, kubectl: Kubectl) -> None:

@@ -179,6 +179,16 @@ def test_pods_are_spread_among_their_own_kind_unless_told_otherwise() -> None:
     assert second == other
 
 
+def test_two_operators_avoid_each_other_unless_told_where_to_run() -> None:
+    def affinity(values: dict[str, Any]) -> Any:
+        deployment = render({"operator": values}).one("Deployment", "strandline-operator")
+        return deployment["spec"]["template"]["spec"].get("affinity")
+
+    assert affinity({"replicas": 1}) is None
+    assert "podAntiAffinity" in affinity({"replicas": 2})
+    assert affinity({"replicas": 2, "affinity": {"nodeAffinity": {}}}) == {"nodeAffinity": {}}
+
+
 def test_a_changed_configuration_restarts_the_operator_and_nothing_else_does() -> None:
     def template(values: dict[str, Any]) -> Any:
         return render(values).one("Deployment", "strandline-operator")["spec"]["template"]

@@ -35,6 +35,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def kubectl(apiserver: ControlPlane) -> Kubectl:
+    """kubectl of an administrator, who has installed the kinds with it."""
     kubectl = apiserver.kubectl
     kubectl("apply", "--server-side", "-k", str(manifests.MANIFESTS / "crds"))
     crds = "crd/computepools.strandline.dev"

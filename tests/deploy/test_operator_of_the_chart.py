@@ -33,7 +33,7 @@ _SCOPES: tuple[Document, ...] = ({}, {"namespaces": ["team-a"]}, {"scope": "name
 
 @pytest.fixture
 def helm(apiserver: ControlPlane, tmp_path: Path) -> Iterator[Helm]:
-    """Helm of an administrator; the release is gone afterwards."""
+    """Helm of an administrator; the release is gone afterwards, but for the kinds."""
     kubectl = apiserver.kubectl
     kubectl.apply(
         *(
@@ -45,7 +45,6 @@ def helm(apiserver: ControlPlane, tmp_path: Path) -> Iterator[Helm]:
     yield helm
     helm("uninstall", "strandline", "--namespace", NAMESPACE)
     kubectl("delete", "secrets", "--all", "--namespace", NAMESPACE)
-    kubectl("delete", "crd", "--all")
 
 
 @pytest.mark.parametrize("values", _SCOPES, ids=["cluster", "listed", "namespace"])
