@@ -6,6 +6,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO_HOME ?= .demo
+# Tests of one file run in one process, files in as many as this.
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test lint format generate verify manifests bench lock clean \
@@ -31,7 +33,7 @@ demo: $(STAMP) ## Import real images, train, evaluate, predict: under four minut
 	@DEMO_HOME=$(DEMO_HOME) PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
 
 test: $(STAMP) ## Run the tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, types and layers
 	@$(BIN)/ruff check .

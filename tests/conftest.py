@@ -21,6 +21,15 @@ settings.register_profile("strandline", deadline=None, derandomize=True)
 settings.load_profile("strandline")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep together what one process has to run: a file, and all that use the one cluster."""
+    for item in items:
+        shares_cluster = item.get_closest_marker("cluster") is not None
+        group = "cluster" if shares_cluster else item.nodeid.partition("::")[0]
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Server]:
     """A real S3 server."""
