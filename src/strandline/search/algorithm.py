@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol
 
 from strandline.search.space import Candidate
 
@@ -76,16 +76,4 @@ class Algorithm(Protocol):
 
         Raises:
             CorruptArtifactError: it is no such state.
-        """
-
-
-@runtime_checkable
-class Forecaster(Algorithm, Protocol):
-    """An algorithm that can say whether a trial is worth its full training."""
-
-    def goes_on(self, observation: Observation, pending: Iterable[Candidate]) -> bool | None:
-        """Return whether to train a trial to its end, rather than begin another.
-
-        `observation` is what it gave so far; `pending` are the other candidates being tried.
-        None if too little is known to say.
         """

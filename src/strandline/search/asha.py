@@ -27,7 +27,7 @@ class Asha:
         self._rungs: dict[int, Rung] = {}
 
     def decide(self, number: int, step: int, value: float) -> bool:
-        if self.next_rung(number, step) is None:
+        if not self._is_rung(step):
             return True
         rung = self._rungs.setdefault(step, Rung())
         rung.put(number, value)
@@ -36,11 +36,11 @@ class Asha:
         promoted = int(count / self._eta) if count >= self._eta else count
         return rung.place(value) < max(promoted, 1)
 
-    def next_rung(self, number: int, step: int) -> int | None:
+    def _is_rung(self, step: int) -> bool:
         rung = float(self._grace)
         while round(rung) < step:
             rung *= self._eta
-        return round(rung * self._eta) if round(rung) == step else None
+        return round(rung) == step
 
 
 class Rung:

@@ -13,11 +13,11 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 from strandline.ports import Assignment, Clock, StepReport
-from strandline.search.algorithm import Algorithm, Forecaster, Observation
+from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.ending import EndReason, reason_to_end
 from strandline.search.journal import History, Journal
 from strandline.search.ledger import ENDED, Ledger
-from strandline.search.scheduler import Halving, Population, Scheduler
+from strandline.search.scheduler import Population, Scheduler
 from strandline.search.space import Candidate
 from strandline.search.turns import Turns
 from strandline.spec.errors import InvalidSpecError
@@ -97,7 +97,6 @@ class SearchEngine:
         self._ledger = Ledger(spec.objectives)
         self._turns = Turns(self._ledger, self._population)
         self._curves: dict[int, dict[int, float]] = {}
-        self._longest = 0  # steps of a full training
         self._deaths: Counter[tuple[int, FailureKind]] = Counter()
         self._failures_in_a_row = 0
         self._nothing_new_after: int | None = None
@@ -184,8 +183,6 @@ class SearchEngine:
         value = self._value(report)
         self._curves.setdefault(report.number, {})[report.step] = value
         goes_on = self._scheduler.decide(report.number, report.step, value)
-        if not report.done and (forecast := self._forecast(trial)) is not None:
-            goes_on = forecast
         if report.done or not goes_on:
             state = TrialState.COMPLETED if report.done else TrialState.PRUNED
             self._end_trial(trial, state, last=report)
@@ -314,21 +311,6 @@ class SearchEngine:
         self._population.enter(number, candidate)
         return trial
 
-    def _forecast(self, trial: Trial) -> bool | None:
-        """Return whether the algorithm would train the trial to its end, None if not asked.
-
-        It is where the early-stopping rule judges trials for the last time: then there is all
-        of a full training to be saved, and before it going on costs little.
-        """
-        rule, algorithm = self._scheduler, self._algorithm
-        if not isinstance(rule, Halving) or not isinstance(algorithm, Forecaster):
-            return None
-        rung = rule.next_rung(trial.number, trial.step)
-        if rung is None or not trial.step < self._longest <= rung or not self._may_start():
-            return None
-        others = [each.candidate for each in self._ledger.running if each.number != trial.number]
-        return algorithm.goes_on(self._observation(trial, self._curves[trial.number]), others)
-
     def _gives_way(self, step: int) -> bool:
         """Return whether a trial that can go on from its checkpoint stops here for now."""
         if self._drain is not None:
@@ -420,23 +402,21 @@ class SearchEngine:
                 self._journal.drop_checkpoint(number)
 
     def _observe(self, trial: Trial) -> None:
-        if trial.state is TrialState.COMPLETED:
-            self._longest = max(self._longest, trial.step)
-        self._algorithm.observe(self._observation(trial, self._curves.pop(trial.number, {})))
-
-    def _observation(self, trial: Trial, curve: Mapping[int, float]) -> Observation:
-        """Return what a trial gave by now."""
+        curve = self._curves.pop(trial.number, {})
         worth = None if trial.state is TrialState.FAILED else self._ledger.worth(trial.metrics)
         if worth is None:
-            return Observation(trial.number, trial.candidate, None)
-        return Observation(
-            trial.number,
-            trial.candidate,
-            worth.value,
-            complete=trial.state is TrialState.COMPLETED,
-            values=worth.values,
-            excess=worth.excess,
-            curve=tuple(sorted(curve.items())),
+            self._algorithm.observe(Observation(trial.number, trial.candidate, None))
+            return
+        self._algorithm.observe(
+            Observation(
+                trial.number,
+                trial.candidate,
+                worth.value,
+                complete=trial.state is TrialState.COMPLETED,
+                values=worth.values,
+                excess=worth.excess,
+                curve=tuple(sorted(curve.items())),
+            )
         )
 
     def _count_failure(self, trial: Trial) -> None:

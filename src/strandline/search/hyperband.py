@@ -33,9 +33,6 @@ class Hyperband:
     def decide(self, number: int, step: int, value: float) -> bool:
         return self._brackets[self._bracket_of(number)].decide(number, step, value)
 
-    def next_rung(self, number: int, step: int) -> int | None:
-        return self._brackets[self._bracket_of(number)].next_rung(number, step)
-
     def _bracket_of(self, number: int) -> int:
         """Deal the numbers out so that any stretch of them holds each bracket's share."""
         # The golden ratio's multiples are spread as evenly as any (Kronecker's sequence).

@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from strandline.search.algorithm import Observation
 from strandline.search.encoding import Blocks, Encoder, Floats
-from strandline.search.fidelity import choose, gather
+from strandline.search.fidelity import gather
 from strandline.search.moves import cross, mutate
 from strandline.search.random import draw_new
 from strandline.search.record import Learner, Unavailable
@@ -36,8 +36,6 @@ _GROWTH = 1.1
 _LARGEST_FIT = 150
 _LARGEST_POSTERIOR = 200
 _KERNELS_KEPT = 16
-# Full trainings with an early value before such values are relied upon.
-_LEAST_COMPARED = 3
 # Results that come later than this many times as many others as run at once are rare.
 _LATE = 2
 _KNOWN = 500
@@ -104,44 +102,6 @@ class PredictorEvolution(Learner):
         # Matrices so small are slower on many threads, and trials need those.
         with self._threads.limit(limits=1, user_api="blas"):
             expected = self._expect(number, known, running, pool)
-        place = self._first_new(pool, expected, running, taken)
-        if place is None:
-            return draw_new(self._space, self._seed, number, taken)
-        return pool[place]
-
-    def goes_on(self, observation: Observation, pending: Iterable[Candidate]) -> bool | None:
-        """Return whether its full training promises as much as that of a new candidate would.
-
-        What is expected of it given its early value is compared with what is expected of the
-        best candidate not tried yet; so there is nothing to set, and the more there is left
-        to find elsewhere, the stricter it is.
-        """
-        number, running = observation.number, list(pending)
-        known = self._join(number, [*self._observed(), observation])
-        step = known[-1].curve[-1][0] if known[-1].curve else None
-        if step is None or not self._may_compare(known, step):
-            return None
-        pool = list(self._propose(number, known))
-        with self._threads.limit(limits=1, user_api="blas"):
-            asked = [observation.candidate, *pool]
-            expected = self._expect(number, known, running, asked, step)
-        running.append(observation.candidate)
-        place = self._first_new(pool, expected[1:], running, self._unavailable(running))
-        return place is None or bool(expected[0] >= expected[1 + place])
-
-    def _may_compare(self, known: Sequence[Observation], step: int) -> bool:
-        """Return whether enough trials have been trained both fully and to this step."""
-        both = [each for each in known if each.complete and any(at == step for at, _ in each.curve)]
-        return len(known) > self._startup and len(both) >= _LEAST_COMPARED
-
-    def _first_new(
-        self,
-        pool: Sequence[Candidate],
-        expected: Floats,
-        running: Sequence[Candidate],
-        taken: Unavailable,
-    ) -> int | None:
-        """Return the place of the candidate most is expected of that was not tried yet."""
         # Telling what a candidate is the same as may cost more than all the rest.
         now = {self._space.canonical(candidate) for candidate in running}
         for place in np.argsort(-expected, kind="stable"):
@@ -150,8 +110,8 @@ class PredictorEvolution(Learner):
                 continue
             canonical = self._space.canonical(candidate)
             if canonical not in now and (self._repeats or canonical not in self._tried):
-                return int(place)
-        return None
+                return candidate
+        return draw_new(self._space, self._seed, number, taken)
 
     # ------------------------------------------------------------ what is known
 
@@ -285,16 +245,11 @@ class PredictorEvolution(Learner):
         known: Sequence[Observation],
         running: Sequence[Candidate],
         pool: list[Candidate],
-        step: int | None = None,
     ) -> Floats:
-        """Return the expected improvement of each candidate of the pool.
-
-        Args:
-            step: of the early values learned from; None for the one that most trials have.
-        """
-        evidence = gather(known, step)
+        """Return the expected improvement of each candidate of the pool."""
+        evidence = gather(known)
         kernel = self._fit(number, len(running))
-        chosen = choose(evidence, _LARGEST_POSTERIOR)
+        chosen = _spread(evidence.scores, _LARGEST_POSTERIOR)
         blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
         low, scores = evidence.low[chosen], evidence.scores[chosen]
         surrogate = Surrogate(kernel, blocks, low, scores)
@@ -316,7 +271,7 @@ class PredictorEvolution(Learner):
                 self._kernels.pop(next(iter(self._kernels)))
             known = self._usable()[: key[0]]
             evidence = gather(self._join(number, _most_telling(known)))
-            chosen = choose(evidence, _LARGEST_FIT)
+            chosen = _spread(evidence.scores, _LARGEST_FIT)
             blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
             kernel = fit_kernel(blocks, evidence.low[chosen], evidence.scores[chosen])
             self._kernels[key] = known[-1].number, kernel
@@ -382,3 +337,13 @@ def _last_refit(known: int, startup: int) -> int:
     while (later := max(at + 1, int(at * _GROWTH))) <= known:
         at = later
     return at
+
+
+def _spread(scores: Floats, most: int) -> NDArray[np.int64]:
+    """Return the places of at most so many scores: the best half of them, and every kth other."""
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    best, rest = order[: most // 2], order[most // 2 :]
+    picked = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, picked]))

@@ -21,17 +21,6 @@ class Scheduler(Protocol):
         """
 
 
-@runtime_checkable
-class Halving(Scheduler, Protocol):
-    """A rule that ends most trials at few steps, the rungs."""
-
-    def next_rung(self, number: int, step: int) -> int | None:
-        """Return the rung after `step`, where the trial is judged again.
-
-        None if `step` is no rung of the trial.
-        """
-
-
 class NoEarlyStopping:
     """Every trial runs to its end."""
 
