@@ -342,7 +342,7 @@ def bare_plane(folder: Path) -> Iterator[ControlPlane]:
 def _install_kinds(plane: ControlPlane) -> None:
     """Install the CRDs and wait until they are served."""
     api = KubeApi.connect(plane.kubeconfig)
-    for path in sorted(CRDS.glob("*.yaml")):
+    for path in sorted(CRDS.glob("strandline.dev_*.yaml")):
         plane.kubectl("apply", "--server-side", "-f", str(path))
     end = time.monotonic() + _WAIT_SECONDS
     for resource in TYPES.values():

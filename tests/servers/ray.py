@@ -54,7 +54,7 @@ class RayCluster:
 
     folder: Path
     port: int
-    token: str = field(default_factory=lambda: secrets.token_hex(32))
+    token: str
     nodes: list[Node] = field(default_factory=list)
 
     @property
@@ -130,7 +130,9 @@ class RayCluster:
 def ray_cluster() -> Iterator[RayCluster]:
     """Run a head, and whatever workers are started, while the body runs."""
     # Not below pytest's folder: the paths of Ray's sockets must stay under 107 bytes.
-    cluster = RayCluster(Path(tempfile.mkdtemp(prefix="r-")), free_port())
+    # Ray keeps the first token that a process read: one for all that it ever talks to.
+    token = os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
+    cluster = RayCluster(Path(tempfile.mkdtemp(prefix="r-")), free_port(), token)
     try:
         cluster.start_head()
         yield cluster
