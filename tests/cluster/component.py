@@ -34,6 +34,11 @@ class Component:
         """Return whether its process is there."""
         return self.sandbox.pid(self.name) is not None
 
+    @property
+    def died(self) -> bool:
+        """Return whether it ended by itself, with nobody having stopped it."""
+        return not self.runs and self.sandbox.was_spawned(self.name)
+
     def start(self) -> None:
         """Start it unless it runs, and return when it answers."""
         self.launch()
@@ -66,9 +71,11 @@ class Component:
             if time.monotonic() > deadline:
                 self.kill()
             time.sleep(_POLL_SECONDS)
+        self.sandbox.forget(self.name)
 
     def kill(self) -> None:
         """End it at once, as a crash would."""
         self.sandbox.signal(self.name, signal.SIGKILL)
         while self.runs:
             time.sleep(_POLL_SECONDS)
+        self.sandbox.forget(self.name)

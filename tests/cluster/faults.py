@@ -44,6 +44,7 @@ class Faults:
             yield
         finally:
             component.start()
+            self._revive()
 
     def outage(self, name: str, seconds: float) -> None:
         """Stop a component for so long; return when it serves again."""
@@ -55,6 +56,7 @@ class Faults:
         component = self.component(name)
         component.kill()
         component.start()
+        self._revive()
 
     def restart(self, name: str) -> None:
         """Stop a component and start it again."""
@@ -91,6 +93,15 @@ class Faults:
         """
         with self.without("kube-apiserver"):
             return Master(self.site).etcd.compact()
+
+    def _revive(self) -> None:
+        """Start what a fault made end, as a kubelet or systemd does elsewhere.
+
+        The controller manager does, when the apiserver goes while it starts.
+        """
+        for component in components(self.site).values():
+            if component.died:
+                component.start()
 
     @property
     def _kubectl(self) -> Kubectl:

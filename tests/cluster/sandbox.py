@@ -23,6 +23,8 @@ from tests.cluster.site import Site
 _WAIT_SECONDS = 30.0
 _POLL_SECONDS = 0.02
 _CGROUPS = Path("/sys/fs/cgroup")
+# The `unshare` above the first process, when it is this process's child: to be waited for.
+_PARENTS: dict[Path, subprocess.Popen[bytes]] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +63,7 @@ class Sandbox:
                 start_new_session=True,
                 cwd="/",
             )
+        _PARENTS[folder] = outer
         pid = self._wait_for_init(outer)
         self._file("init").write_text(f"{pid} {_started(pid)}", "utf-8")
         self._make_link(pid)
@@ -105,6 +108,14 @@ class Sandbox:
             return None
         return None if stat.rpartition(")")[2].split()[0] in "ZX" else pid
 
+    def was_spawned(self, name: str) -> bool:
+        """Return whether a server was started and not stopped since."""
+        return self._file(f"{name}.pid").exists()
+
+    def forget(self, name: str) -> None:
+        """Note that a server ended as it was told to."""
+        self._file(f"{name}.pid").unlink(missing_ok=True)
+
     def signal(self, name: str, number: signal.Signals) -> None:
         """Send a signal to a server, if it runs."""
         pid = self.pid(name)
@@ -122,6 +133,9 @@ class Sandbox:
         if init is not None:
             os.kill(init, signal.SIGKILL)
             _wait(lambda: _started(init) is None, "the cluster's processes do not end")
+        parent = _PARENTS.pop(self.site.folder, None)
+        if parent is not None:
+            parent.wait(_WAIT_SECONDS)
         if Path(f"/sys/class/net/{self.site.identity}").exists():
             # May be on its way already, with the namespace that its other end was in.
             subprocess.run(["ip", "link", "delete", self.site.identity], capture_output=True)
