@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 
+_IDENTITY = re.compile(r"\bsl[0-9a-f]{8}\b")
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -17,8 +20,8 @@ def traces(identity: str, folder: Path) -> dict[str, frozenset[str]]:
     """
     return {
         "mounts": _lines(Path("/proc/self/mountinfo"), column=4),
-        "links": frozenset(each.name for each in Path("/sys/class/net").iterdir()),
-        "routes": _said("ip", "route", "show", "table", "all"),
+        "links": _but_others(identity, (each.name for each in Path("/sys/class/net").iterdir())),
+        "routes": _but_others(identity, _said("ip", "route", "show", "table", "all")),
         "network namespaces": _said("ip", "netns", "list"),
         "packet filters": _said("nft", "list", "tables"),
         "cgroups": frozenset(
@@ -27,6 +30,11 @@ def traces(identity: str, folder: Path) -> dict[str, frozenset[str]]:
         "processes": frozenset(_processes(str(folder))),
         "files": frozenset([str(folder)] if folder.exists() else []),
     }
+
+
+def _but_others(identity: str, found: Iterable[str]) -> frozenset[str]:
+    """Return what names no other cluster, which may come and go meanwhile."""
+    return frozenset(each for each in found if not set(_IDENTITY.findall(each)) - {identity})
 
 
 def _processes(mark: str) -> list[str]:
