@@ -89,14 +89,15 @@ def compare(algorithm: str, folder: Path, seed: int, on_ray: bool = False) -> Co
     edited = TRIALS if isinstance(made, Population) else FIRST_BUDGET
     suspended = _finish(lambda: hit.search(edited, SUSPENDED_AT))
     kills = workers = 0
-    first, longest = (0.3, 0.8) if on_ray else (0.0, 0.25)  # Ray starts for some seconds
     for number in range(RAY_KILLS if on_ray else KILLS):
         budget = edited if number % 2 else TRIALS
         process = _fork(partial(hit.search, budget), None)
-        time.sleep(rng.uniform(first, longest) * seconds)
-        if on_ray:
+        if on_ray:  # which starts for some seconds, and how many is not told beforehand
+            hit.wait_for_trials(rng.randint(3, 25), process)
             workers += hit.kill_worker()
-            time.sleep(rng.uniform(0.0, 0.2) * seconds)
+            time.sleep(rng.uniform(0.0, 0.05) * seconds)
+        else:
+            time.sleep(rng.uniform(0.0, 0.25) * seconds)
         kills += _kill(process)
         hit.wait_for_quiet()
     _finish(lambda: hit.search(edited))
@@ -165,6 +166,18 @@ class Place:
             ]
             for trial in catalog.list_trials(UID)
         ]
+
+    def wait_for_trials(self, count: int, process: int) -> None:
+        """Wait until so many more trials have ended, or the process has."""
+        catalog = self._open_catalog()
+
+        def ended() -> int:
+            return sum(trial.state in ENDED for trial in catalog.list_trials(UID))
+
+        wanted = ended() + count
+        over = os.WEXITED | os.WNOHANG | os.WNOWAIT
+        while ended() < wanted and os.waitid(os.P_PID, process, over) is None:
+            time.sleep(0.05)
 
     def kill_worker(self) -> bool:
         """Kill a process that runs trials; False when there is none."""
