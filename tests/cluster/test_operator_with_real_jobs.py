@@ -10,6 +10,7 @@ import base64
 import io
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,7 +61,11 @@ class Kubelet:
     def _environment(self, world: World, job: Document, container: Any) -> dict[str, str]:
         """Return the variables that the container would have, and the PATH of this machine."""
         home = self._folder / job["metadata"]["name"]
-        made = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+        # An image has our commands in its PATH; who runs the tests may not.
+        commands = str(Path(sys.executable).parent)
+        made = {"PATH": os.pathsep.join([commands, os.environ["PATH"]])}
+        if "PYTHONPATH" in os.environ:
+            made["PYTHONPATH"] = os.environ["PYTHONPATH"]
         for source in container["envFrom"]:
             made |= _secret(world, source["secretRef"]["name"])
         for variable in container["env"]:
