@@ -81,6 +81,7 @@ def _model_status(resource: Resource, observed: Observed) -> Mapping[str, Any]:
         "labels": len(chosen.labels),
         "dataset": chosen.dataset,
         "headline": _headline(chosen),
+        "bundle": chosen.bundle,
     }
 
 

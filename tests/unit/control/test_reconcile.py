@@ -431,6 +431,7 @@ def test_the_chosen_version_of_a_model_predicts() -> None:
     assert written.status["version"] == 1
     assert written.status["versions"] == 2
     assert written.status["headline"] == "precision_at_1=0.9000"
+    assert written.status["bundle"] == versions[0].bundle
 
 
 def test_a_stop_is_asked_for_until_the_job_is_gone() -> None:

@@ -37,6 +37,13 @@ class ModelStatus(Status):
     headline: StrictStr | None = Field(
         default=None, max_length=128, description="Its headline metric on the test split."
     )
+    bundle: StrictStr | None = Field(
+        default=None,
+        max_length=71,
+        pattern=r"^sha256:[0-9a-f]{64}$",
+        description="Digest of its Bundle: the store's object `objects/` plus two digits, `/`, "
+        "and the others.",
+    )
 
 
 class Model(KindModel):
