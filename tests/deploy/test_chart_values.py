@@ -88,6 +88,7 @@ def test_trials_run_in_the_pod_of_the_search_unless_there_is_a_ray() -> None:
     assert (alone.mode, alone.ray_address) == ("pod", None)
     static = _config(render({"ray": {"enabled": True}})).execution
     assert static.mode == "static"
+    assert static.ray_pools == {"cpu": 1}
     assert static.ray_address == f"strandline-ray-head.{NAMESPACE}.svc:6379"
     assert static.token_secret is not None
     assert static.token_secret.name == "strandline-ray-token"

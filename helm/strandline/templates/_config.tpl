@@ -15,6 +15,10 @@ execution:
   nodesAppear: {{ .Values.execution.nodesAppear }}
   {{- if eq $mode "static" }}
   rayAddress: {{ include "strandline.rayAddress" . }}
+  rayPools:
+    {{- range .Values.ray.pools }}
+    {{ .name }}: {{ .workers }}
+    {{- end }}
   tokenSecret:
     name: {{ include "strandline.raySecret" . }}
     key: {{ .Values.ray.token.key }}

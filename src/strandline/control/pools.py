@@ -17,7 +17,7 @@ from strandline.ports import Resource
 from strandline.spec.actions import ANYWHERE, Placement, PoolShare, PoolView
 from strandline.spec.conditions import Why, mark_done, mark_working
 from strandline.spec.kinds.compute_pool import ComputePoolSpec, Toleration
-from strandline.spec.operator_config import Execution, ExecutionMode
+from strandline.spec.operator_config import STANDING, Execution, ExecutionMode
 from strandline.spec.quantities import parse_cpu, parse_memory
 
 UNSATISFIABLE = "PoolUnsatisfiable"
@@ -198,6 +198,8 @@ def _pods_that_fit(spec: ComputePoolSpec, node: Node, used: Mapping[str, float])
 def view_pool(pool: Resource, capacity: Capacity, execution: Execution) -> PoolView:
     """Return the pool as decisions see it."""
     spec = ComputePoolSpec.model_validate(pool.spec)
+    if execution.mode in STANDING:
+        return _view_standing(pool, spec, execution)
     return PoolView(
         name=pool.name,
         spec=pool.spec,
@@ -205,6 +207,25 @@ def view_pool(pool: Resource, capacity: Capacity, execution: Execution) -> PoolV
         available=capacity.workers,
         trouble=_trouble(pool.name, spec, capacity, execution),
     )
+
+
+def _view_standing(pool: Resource, spec: ComputePoolSpec, execution: Execution) -> PoolView:
+    """Return a pool whose workers are those of a Ray that stands.
+
+    They fill the pool's nodes, so what is free there says nothing; Ray decides which search
+    gets a worker, and when.
+    """
+    workers = execution.ray_pools.get(pool.name)
+    trouble = ""
+    if execution.ray_pools and not workers:
+        known = ", ".join(sorted(name for name, count in execution.ray_pools.items() if count))
+        trouble = (
+            f"the Ray at {execution.ray_address} has no workers of pool {pool.name}, "
+            f"but of {known or 'none'}"
+        )
+    elif spec.hosts > 1:
+        trouble = f"a worker of pool {pool.name} has {spec.hosts} hosts, which only KubeRay starts"
+    return PoolView(pool.name, pool.spec, standing=workers, trouble=trouble)
 
 
 def _trouble(name: str, spec: ComputePoolSpec, capacity: Capacity, execution: Execution) -> str:
@@ -294,11 +315,18 @@ def _shares(
         if trials <= 0 or pool is None or not _has_room(pool):
             continue
         spec = ComputePoolSpec.model_validate(pool.spec)
-        share = workers or max(1, spec.workers.min)
+        share = _share(pool, spec, workers)
         shares.append(PoolShare(name, pool.spec, share))
         # A slice is one accelerator to a trial; else each device takes one.
         trials -= share * (1 if spec.hosts > 1 else max(1, spec.devices_per_host))
     return tuple(shares)
+
+
+def _share(pool: PoolView, spec: ComputePoolSpec, workers: int | None) -> int:
+    """Return how many workers a job gets of a pool, of those it asks for."""
+    if pool.standing is not None:
+        return min(workers or pool.standing, pool.standing)
+    return workers or max(1, spec.workers.min)
 
 
 def _has_room(pool: PoolView) -> bool:
@@ -308,7 +336,7 @@ def _has_room(pool: PoolView) -> bool:
 
 
 def _is_filled_by_others(pool: PoolView) -> bool:
-    """Return whether a queue, or whoever adds nodes, decides when there is room."""
+    """Return whether a queue, a Ray that stands, or whoever adds nodes decides about room."""
     return pool.spec.get("queue") is not None or not pool.capacity
 
 

@@ -83,6 +83,8 @@ class PoolView:
         capacity: workers that would fit into all its nodes were they empty; None when that
             cannot be told yet.
         available: workers that fit into what is free now.
+        standing: workers of a Ray that is there already and that searches share; None where
+            workers are made for each, or where nobody has said how many there are.
         trouble: why it cannot be used at all; empty if it can.
     """
 
@@ -90,6 +92,7 @@ class PoolView:
     spec: Mapping[str, Any]
     capacity: int | None = None
     available: int = 0
+    standing: int | None = None
     trouble: str = ""
 
 

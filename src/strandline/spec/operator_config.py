@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import (
@@ -27,6 +27,8 @@ from strandline.spec.fields import Duration, LabelKey, LabelValue, Name
 from strandline.spec.quantities import Cpu, Memory
 from strandline.spec.rules import Rule, SpecModel, distinct
 
+RayWorkers = Annotated[StrictInt, Field(ge=0, le=10_000)]
+
 RAY_VERSION = "2.60.0"
 """What the platform is tested with, and its image of jobs has."""
 
@@ -40,6 +42,10 @@ class ExecutionMode(StrEnum):
     STATIC = "static"
     ATTACH = "attach"
     KUBERAY = "kuberay"
+
+
+STANDING = (ExecutionMode.STATIC, ExecutionMode.ATTACH)
+"""Modes whose Ray is there before a search and stays after it."""
 
 
 class SecretKey(SpecModel):
@@ -57,11 +63,13 @@ class Execution(SpecModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             cel="(self.mode in ['static', 'attach']) == has(self.rayAddress)",
-            holds=lambda e: (
-                (e.mode in (ExecutionMode.STATIC, ExecutionMode.ATTACH))
-                == (e.ray_address is not None)
-            ),
+            holds=lambda e: (e.mode in STANDING) == (e.ray_address is not None),
             message="modes static and attach need rayAddress, the others have none",
+        ),
+        Rule(
+            cel="!has(self.rayPools) || size(self.rayPools) == 0 || has(self.rayAddress)",
+            holds=lambda e: not e.ray_pools or e.ray_address is not None,
+            message="rayPools are those of the Ray at rayAddress: say it as well",
         ),
     )
     mode: ExecutionMode = Field(
@@ -71,6 +79,12 @@ class Execution(SpecModel):
     )
     ray_address: StrictStr | None = Field(
         default=None, min_length=1, max_length=253, description="HOST:PORT of the Ray."
+    )
+    ray_pools: dict[Name, RayWorkers] = Field(
+        default_factory=dict,
+        max_length=64,
+        description="Workers that this Ray has of each pool, by the pool's name; if empty, any "
+        "pool is believed to have some.",
     )
     token_secret: SecretKey | None = Field(
         default=None, description="Where the token of the Ray is kept."

@@ -252,6 +252,30 @@ def test_a_queue_or_an_autoscaler_decides_itself_when_there_is_room() -> None:
     assert named(place(make_search(pools=[{"name": "l4"}]), pools(scaled))) == [("l4", 1)]
 
 
+def test_the_workers_of_a_standing_ray_are_shared_whatever_is_free_on_their_nodes() -> None:
+    there = Execution.model_validate(
+        {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": 3}}
+    )
+    standing = pools(view("l4", None, FULL, execution=there), view("t4", execution=there))
+    assert named(place(make_search(pools=[{"name": "l4"}]), standing)) == [("l4", 3)]
+    for asked, given in ((2, 2), (8, 3)):
+        search = make_search(pools=[{"name": "l4", "workers": asked}])
+        assert named(place(search, standing)) == [("l4", given)]
+    found = place(make_search(pools=[{"name": "t4"}]), standing)
+    assert isinstance(found, Unplaced)
+    assert found.reason == UNSATISFIABLE
+    assert found.message == "The Ray at ray:6379 has no workers of pool t4, but of l4."
+
+
+def test_a_ray_elsewhere_is_believed_to_have_workers_of_any_pool() -> None:
+    elsewhere = Execution.model_validate({"mode": "attach", "rayAddress": "ray:6379"})
+    there = pools(view("l4", execution=elsewhere), view("v5e", V5E, execution=elsewhere))
+    assert named(place(make_search(pools=[{"name": "l4"}]), there)) == [("l4", 1)]
+    found = place(make_search(pools=[{"name": "v5e"}]), there)
+    assert isinstance(found, Unplaced)
+    assert "only KubeRay" in found.message
+
+
 def test_a_driver_is_never_on_nodes_that_may_be_taken_away() -> None:
     spot, safe = view("spot", {**L4, "spot": True}, gpus(1)), view("safe", None, gpus(1))
     search = make_search(pools=[{"name": "spot"}], driver={"pool": "safe"})
