@@ -11,9 +11,11 @@ from tests.cluster import control_plane as bare, lifecycle
 from tests.cluster.binaries import missing
 from tests.cluster.cluster import Cluster
 from tests.cluster.control_plane import ControlPlane
+from tests.cluster.installed import POOL, Installation, pool
 from tests.cluster.master import Master
 from tests.cluster.site import load, site_folder
 from tests.servers.absent import skip_or_fail
+from tools.demo_digits import main as write_digits
 
 
 @pytest.fixture(scope="session")
@@ -65,6 +67,34 @@ def namespace(cluster: Cluster, request: pytest.FixtureRequest) -> Iterator[str]
     cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
     yield name
     cluster.kubectl("delete", "namespace", name, "--timeout=120s")
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Forty real pictures of each digit, as class folders."""
+    folder = tmp_path_factory.mktemp("pictures") / "digits"
+    write_digits(folder)
+    for label in folder.iterdir():
+        for extra in sorted(label.iterdir())[40:]:
+            extra.unlink()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def installation(
+    cluster: Cluster, pictures: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installation]:
+    """A release of the chart that runs, its ComputePool, and the pictures in a bucket."""
+    if cluster.site is None:
+        pytest.skip("mounts this machine's packages, and KUBECONFIG names a cluster elsewhere")
+    made = Installation.prepare(cluster, tmp_path_factory.mktemp("installation"))
+    try:
+        made.bring(pictures)
+        made.install()
+        made.kubectl.apply(pool(POOL))
+        yield made
+    finally:
+        made.remove()
 
 
 def _require_means() -> None:

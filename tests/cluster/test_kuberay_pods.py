@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -20,9 +19,9 @@ from pathlib import Path
 import pytest
 from tests.cluster import binaries
 from tests.cluster.cluster import Cluster
+from tests.cluster.host_packages import HostPackages
 from tests.cluster.kuberay_stand_in import CRD, ExecStart, KubeRayStandIn
 from tests.e2e.test_crash_safety import write_shapes
-from tests.servers.absent import skip_or_fail
 
 from strandline.adapters.clock import SystemClock
 from strandline.adapters.kube.api import KubeApi
@@ -45,10 +44,6 @@ from strandline.spec.operator_config import Execution, JobSettings
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
 PATIENCE_SECONDS = 1200.0
-IMAGES_PYTHON = (3, 11)
-PYTHON = "/usr/bin/python3.11"
-SOURCE = Path(__file__).parents[2] / "src"
-FOLDERS = ("packages", "source", "programs")
 SECRET = "strandline-storage"
 POOL = PoolShare("shared", {"cpu": "500m", "memory": "3Gi"}, 1)
 SPEC = {
@@ -101,8 +96,6 @@ class Place:
         for job in self.api.list_all(RAYJOBS, self.namespace).items:
             self.api.delete(RAYJOBS, key_of(job))
         self.kuberay.step()
-        mine = [f"pv/{self.namespace}-{name}" for name in FOLDERS]
-        self.cluster.kubectl("delete", "--wait=false", *mine)
 
     def trials(self, resource: Resource) -> int:
         """Return how many trials have begun."""
@@ -119,8 +112,6 @@ class Place:
 
 @pytest.fixture
 def place(own_cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Place]:
-    if sys.version_info[:2] != IMAGES_PYTHON:
-        skip_or_fail(f"the image has Python {IMAGES_PYTHON}, whose packages must be here")
     cluster = own_cluster
     cluster.kubectl.apply(CRD)
     cluster.kubectl("wait", "--for=create", "crd/rayjobs.ray.io", "--timeout=60s")
@@ -133,7 +124,9 @@ def place(own_cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Plac
     metadata = {"name": SECRET, "namespace": namespace}
     secret = {"apiVersion": "v1", "kind": "Secret", "metadata": metadata}
     cluster.kubectl.apply({**secret, "stringData": storage})
-    settings = _settings(cluster, namespace, tmp_path / "programs")
+    packages = HostPackages.prepare(cluster, tmp_path / "programs")
+    packages.claim(namespace)
+    settings = _settings(packages)
     api, clock = KubeApi.connect(cluster.kubeconfig), SystemClock()
 
     def make(
@@ -169,6 +162,7 @@ def place(own_cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Plac
     )
     yield made
     made.clear()
+    packages.release(namespace)
     start.close()
     for informer in (jobs, pods):
         informer.stop()
@@ -176,39 +170,18 @@ def place(own_cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Plac
     api.close()
 
 
-def _settings(cluster: Cluster, namespace: str, programs: Path) -> JobSettings:
+def _settings(packages: HostPackages) -> JobSettings:
     """Return settings whose pods find the packages of the Python that runs this test."""
-    packages = Path(sysconfig.get_path("purelib"))
-    volumes, mounts = [], []
-    for name, folder in zip(FOLDERS, (packages, SOURCE, _write_programs(programs)), strict=True):
-        claim = {"claimName": cluster.mount(namespace, name, folder), "readOnly": True}
-        volumes.append({"name": name, "persistentVolumeClaim": claim})
-        mounts.append({"name": name, "mountPath": f"/opt/{name}", "readOnly": True})
     return JobSettings.model_validate(
         {
-            "image": cluster.images.base(),
+            "image": packages.image,
             "resources": {"Search": {"cpu": "500m", "memory": "4Gi", "scratch": "3Gi"}},
-            "volumes": volumes,
-            "volumeMounts": mounts,
-            "env": {
-                "PATH": "/opt/programs:/usr/local/bin:/usr/bin:/bin",
-                "PYTHONPATH": "/opt/source:/opt/packages",
-                "USER": "strandline",
-            },
+            "volumes": packages.volumes,
+            "volumeMounts": packages.mounts,
+            "env": {**packages.env, "USER": "strandline"},
             "graceSeconds": 5,
         }
     )
-
-
-def _write_programs(folder: Path) -> Path:
-    """Write the commands of the packages anew: those installed name a Python of this machine."""
-    folder.mkdir(mode=0o755)
-    modules = {"ray": "-m ray.scripts.scripts", "strandline": "-m strandline", "python": ""}
-    for name, arguments in modules.items():
-        program = folder / name
-        program.write_text(f'#!/bin/sh\nexec {PYTHON} {arguments} "$@"\n')
-        program.chmod(0o755)
-    return folder
 
 
 def make_search(place: Place) -> Resource:
