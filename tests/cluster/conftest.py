@@ -95,6 +95,7 @@ def installation(
         yield made
     finally:
         made.remove()
+        made.remove_kinds()
 
 
 def _require_means() -> None:

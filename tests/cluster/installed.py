@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +40,23 @@ class Installation:
     """A release of the chart, in namespaces of its own.
 
     Attributes:
-        team: namespace that people work in; the release's own is `strandline-system`.
+        kubeconfig: of whoever installs it and works with it.
+        system: namespace of the release.
+        team: namespace that people work in.
         storage: the environment of jobs; a laptop with it shares store and catalog server.
         bucket: that the platform's objects are in.
         photos: another one, with what people bring.
     """
 
     cluster: Cluster
-    helm: Helm
+    kubeconfig: Path
+    home: Path
     packages: HostPackages
     storage: Mapping[str, str]
     bucket: str
     photos: str
     operator: str
+    system: str = SYSTEM
     team: str = TEAM
     values: Document = field(default_factory=dict)
 
@@ -68,25 +72,53 @@ class Installation:
         dockerfile = ROOT / "operators" / "strandline" / "Dockerfile"
         made = cls(
             cluster,
-            Helm(folder, cluster.kubeconfig),
+            cluster.kubeconfig,
+            folder,
             HostPackages.prepare(cluster, folder / "programs"),
             storage,
             bucket,
             cluster.s3.make_bucket(),
             cluster.images.build(dockerfile, ROOT, _OPERATOR),
         )
-        for namespace in (SYSTEM, made.team):
-            metadata = {"name": namespace, "labels": _RESTRICTED}
-            made.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        for namespace in (made.system, made.team):
+            made.open_namespace(namespace)
             made.kubectl.apply(_secret(namespace, storage))
-            made.packages.claim(namespace)
         made.values = _values(made)
         return made
 
+    def of_one_namespace(self, namespace: str, user: str) -> Installation:
+        """Return a release of somebody who is `admin` of a new namespace, and nothing else."""
+        self.open_namespace(namespace)
+        granted = ("--clusterrole", "admin", "--user", user)
+        self.kubectl("create", "rolebinding", user, "-n", namespace, *granted)
+        kubeconfig = self.cluster.user(user)
+        theirs = replace(self, kubeconfig=kubeconfig, system=namespace, team=namespace)
+        theirs.values = {
+            **self.values,
+            "scope": "namespace",
+            "namespaces": [],
+            "crds": {"install": False},
+            "ray": {"enabled": False},
+        }
+        theirs.kubectl.apply(_secret(namespace, self.storage))
+        return theirs
+
+    def open_namespace(self, name: str) -> None:
+        """Make a namespace as an administrator does, with our packages to mount."""
+        metadata = {"name": name, "labels": _RESTRICTED}
+        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+        self.cluster.kubectl.apply(namespace)
+        self.packages.claim(name)
+
     @property
     def kubectl(self) -> Kubectl:
-        """Return kubectl as the administrator."""
-        return self.cluster.kubectl
+        """Return kubectl as who installs it."""
+        return Kubectl(self.kubeconfig)
+
+    @property
+    def helm(self) -> Helm:
+        """Return Helm likewise."""
+        return Helm(self.home, self.kubeconfig)
 
     @property
     def dataset(self) -> Document:
@@ -108,7 +140,7 @@ class Installation:
 
     def operators(self) -> list[Document]:
         """Return the pods of the operator that are not about to go."""
-        found = self.pods(SYSTEM, "app.kubernetes.io/component=operator")
+        found = self.pods(self.system, "app.kubernetes.io/component=operator")
         return [each for each in found if "deletionTimestamp" not in each["metadata"]]
 
     def install(self) -> None:
@@ -121,18 +153,22 @@ class Installation:
 
     def uninstall(self) -> None:
         """Take the release away."""
-        self.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait")
+        self.helm("uninstall", RELEASE, "--namespace", self.system, "--wait")
 
     def remove(self) -> None:
-        """Leave nothing in the cluster."""
-        self.helm("uninstall", RELEASE, "--namespace", SYSTEM, "--wait", "--ignore-not-found")
-        objects = self.kubectl("get", "strandline", "-n", self.team, "-o", "name").split()
+        """Leave nothing of it in the cluster but the kinds."""
+        self.helm("uninstall", RELEASE, "-n", self.system, "--wait", "--ignore-not-found")
+        kubectl = self.cluster.kubectl  # a user of one namespace sees no pools
+        objects = kubectl("get", "strandline", "-n", self.team, "-o", "name").split()
         for each in objects:  # nobody is there any more to take the finalizers off
             patch = json.dumps({"metadata": {"finalizers": None}})
-            self.kubectl("patch", each, "-n", self.team, "--type=merge", "-p", patch)
-        for namespace in (SYSTEM, self.team):
+            kubectl("patch", each, "-n", self.team, "--type=merge", "-p", patch)
+        for namespace in {self.system, self.team}:
             self.packages.release(namespace)
-            self.kubectl("delete", "namespace", namespace, "--timeout=180s", "--ignore-not-found")
+            kubectl("delete", "namespace", namespace, "--timeout=180s")
+
+    def remove_kinds(self) -> None:
+        """Take the kinds away as well, and with them the objects that are left."""
         self.kubectl("delete", "crd", "--selector", "app.kubernetes.io/part-of=strandline")
 
     def apply(self, *documents: Mapping[str, Any]) -> None:
@@ -210,10 +246,11 @@ class Installation:
 
     def told(self) -> str:
         """Return what is known of a failure: objects, pods, last words of logs."""
-        parts = [self.kubectl("get", "strandline", "-n", self.team, "-o", "yaml")[-_LAST_WORDS:]]
-        for namespace in (SYSTEM, self.team):
-            parts.append(self.kubectl("get", "pods", "-n", namespace, "-o", "wide"))
-            for name in self.kubectl("get", "pods", "-n", namespace, "-o", "name").split():
+        kubectl = self.cluster.kubectl
+        parts = [kubectl("get", "strandline", "-n", self.team, "-o", "yaml")[-_LAST_WORDS:]]
+        for namespace in sorted({self.system, self.team}):
+            parts.append(kubectl("get", "pods", "-n", namespace, "-o", "wide"))
+            for name in kubectl("get", "pods", "-n", namespace, "-o", "name").split():
                 parts += [f"== {name}", self._log(namespace, name)]
         return "\n".join(parts)
 
@@ -231,7 +268,7 @@ class Installation:
         return done.stdout
 
     def _deploy(self, verb: str, values: Document) -> None:
-        options = ("--namespace", SYSTEM, "--wait", "--timeout", "270s")
+        options = ("--namespace", self.system, "--wait", "--timeout", "270s")
         try:
             self.helm(verb, RELEASE, str(CHART), *options, values=values)
         except Exception as error:
@@ -253,13 +290,13 @@ def pool(name: str) -> Document:
     return {**_OURS, "kind": "ComputePool", "metadata": metadata, "spec": spec}
 
 
-def search(name: str, trials: int) -> Document:
+def search(name: str, trials: int, pools: Sequence[str] = (POOL,)) -> Document:
     """Return a Search on `digits`, a trial after the other, whose model has its name."""
     spec = {
         "dataset": {"name": "digits"},
         "space": {"preset": "transfer", "effort": "fast"},
         "budget": {"trials": trials},
-        "pools": [{"name": POOL}],
+        "pools": [{"name": each} for each in pools],
         "seed": 11,
         "model": {"name": name},
     }

@@ -11,10 +11,12 @@ from pathlib import Path
 import pytest
 import yaml
 from tests.cluster.installed import SYSTEM, Installation, search
+from tests.cluster.kubectl import KubectlError
 from tests.deploy.chart import RELEASE
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
 
+ABSENT = ("--ignore-not-found", "-o", "name")
 TRIALS = 4
 """Of the first Search."""
 
@@ -63,6 +65,23 @@ def test_an_upgrade_leaves_a_running_search_alone(installation: Installation) ->
     assert done["status"]["trials"]["completed"] == TRIALS
     drivers = installation.drivers("second")
     assert [each["metadata"]["uid"] for each in drivers] == [driver["metadata"]["uid"]]
+
+
+def test_who_has_rights_in_one_namespace_installs_and_searches_there(
+    installation: Installation,
+) -> None:
+    theirs = installation.of_one_namespace("team-b", "bea")
+    with pytest.raises(KubectlError, match="forbidden"):
+        theirs.kubectl("get", "computepools")
+    theirs.install()
+    try:
+        theirs.apply(theirs.dataset, search("alone", 2, pools=()))
+        done = theirs.complete("searches", "alone")["status"]
+        assert done["trials"]["completed"] == 2
+        assert theirs.get("models", "alone")["status"]["version"] == 1
+        assert not installation.kubectl("get", "models", "alone", "-n", installation.team, *ABSENT)
+    finally:
+        theirs.remove()
 
 
 def test_what_is_left_of_a_release_goes_on_with_the_next_one(installation: Installation) -> None:
