@@ -72,7 +72,7 @@ def test_who_has_rights_in_one_namespace_installs_and_searches_there(
 ) -> None:
     theirs = installation.of_one_namespace("team-b", "bea")
     with pytest.raises(KubectlError, match="forbidden"):
-        theirs.kubectl("get", "computepools")
+        theirs.kubectl("get", "nodes")
     theirs.install()
     try:
         theirs.apply(theirs.dataset, search("alone", 2, pools=()))
