@@ -47,17 +47,23 @@ def build_image(
         RuntimeError: the build failed; with the end of what it said.
     """
     base = base_image()
-    target = _folder() / f"{tag.replace('/', '_').replace(':', '_')}.tar"
     values = {"BASE_IMAGE": base, **(arguments or {})}
     with tempfile.TemporaryDirectory() as scratch:
-        command = ["build", "--layers", "--pull-never", "--tag", tag, "--file", str(dockerfile)]
+        said = Path(scratch) / "id"
+        command = ["build", "--layers", "--pull-never", "--tag", tag, "--iidfile", str(said)]
+        command += ["--file", str(dockerfile)]
         for name, value in values.items():
             command += ["--build-arg", f"{name}={value}"]
         for volume in _package_index(Path(scratch)):
             command += ["--volume", volume]
         _buildah(*command, str(context))
-    target.unlink(missing_ok=True)
-    _buildah("push", "--quiet", tag, f"docker-archive:{target}:{tag}")
+        identity = said.read_text("ascii").strip().rpartition(":")[2][:12]
+    stem = tag.replace("/", "_").replace(":", "_")
+    target = _folder() / f"{stem}-{identity}.tar"
+    if not target.exists():
+        for older in _folder().glob(f"{stem}-*.tar"):
+            older.unlink()
+        _push(tag, target)
     return target
 
 
@@ -110,9 +116,17 @@ class Images:
         name = base_image()
         archive = _folder() / f"{name.rpartition(':')[2]}.tar"
         if not archive.exists():
-            _buildah("push", "--quiet", name, f"docker-archive:{archive}:{name}")
+            _push(name, archive)
         self.load(archive)
         return name
+
+
+def _push(name: str, archive: Path) -> None:
+    """Write an image as a file, there whole or not at all."""
+    half = archive.with_suffix(".half")
+    half.unlink(missing_ok=True)
+    _buildah("push", "--quiet", name, f"docker-archive:{half}:{name}")
+    half.replace(archive)
 
 
 def _make_root(target: Path) -> None:
