@@ -34,6 +34,8 @@ from strandline.spec.settings import S3Settings, Settings, load_settings
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from strandline.adapters.kube.objects import KubeObjects
+
 
 @dataclass(frozen=True, slots=True)
 class Platform:
@@ -55,6 +57,39 @@ def local(settings: Settings | None = None) -> Platform:
         catalog=open_catalog(chosen.catalog_url, chosen.catalog_schema),
         clock=SystemClock(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterPlatform:
+    """A namespace of a cluster, as its user sees it.
+
+    Attributes:
+        pinned: the user named it, so that documents of other namespaces are a mistake.
+    """
+
+    objects: KubeObjects
+    clock: Clock
+    pinned: bool = False
+
+
+def cluster(
+    kubeconfig: Path | None = None, context: str | None = None, namespace: str | None = None
+) -> ClusterPlatform:
+    """Reach the cluster that a kubeconfig names; what is None is as kubectl has it.
+
+    Raises:
+        MissingExtraError: the `cluster` extra is not installed.
+        InvalidSpecError: no cluster is named, or the kubeconfig cannot be read.
+    """
+    require_extra("cluster", ("kubernetes", "prometheus_client"))
+    from strandline.adapters.kube.api import KubeApi
+    from strandline.adapters.kube.connection import load_configuration
+    from strandline.adapters.kube.objects import KubeObjects
+
+    configuration, own = load_configuration(kubeconfig, context)
+    api = KubeApi(configuration, own, field_manager="strandline-cli")
+    objects = KubeObjects(api, str(configuration.host), namespace or own)
+    return ClusterPlatform(objects, SystemClock(), pinned=namespace is not None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,6 +99,7 @@ class Resource:
         generation: grows when the spec changes.
         resource_version: grows on any change; guards updates.
         adopted: whether the uid is that of an object elsewhere, or was made here.
+        namespace: of an object of a cluster; a laptop has one only.
     """
 
     kind: str
@@ -112,6 +113,7 @@ class Resource:
     status: Mapping[str, Any]
     created_at: datetime
     adopted: bool = False
+    namespace: str = "default"
 
 
 class Adoption(StrEnum):

@@ -1,61 +1,99 @@
-"""Where commands act: the catalog and store of the environment, its agent, and waiting."""
+"""Objects, wherever they are: what the commands on objects need of a laptop or a cluster.
+
+Printing, selectors, goals and forms are the commands' own and the same in both places.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Protocol
 
-from strandline.spec.naming import JOB_KINDS
+from strandline.cli.where import where
 
 if TYPE_CHECKING:
-    from strandline.compose import Platform
-    from strandline.ports import Resource
+    from strandline.cli.resource_names import Target
+    from strandline.ports import Catalog, Clock, Resource
+    from strandline.spec.documents import Document
+    from strandline.spec.records import Event
 
 
-def open_place() -> Platform:
-    """Open the catalog and store that the environment names."""
+class Place(Protocol):
+    """Objects, and what works on them."""
+
+    @property
+    def clock(self) -> Clock:
+        """The time there."""
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """Where trials and versions are; None where they cannot be read from here."""
+
+    def get(self, kind: str, name: str) -> Resource:
+        """Return the object as it is stored. Raises NotFoundError."""
+
+    def list_objects(self, kind: str, after: str | None = None) -> Iterator[Resource]:
+        """Iterate over the objects of a kind by name, those after name `after`."""
+
+    def current(self, resource: Resource) -> Resource:
+        """Return the object with the status it has now."""
+
+    def accept(self, documents: Sequence[Document], here: bool = False) -> list[Document]:
+        """Return the documents as they can be applied there, with a note where that matters.
+
+        Args:
+            here: they must be of the namespace that the command acts in.
+
+        Raises:
+            InvalidSpecError: one of them cannot be meant for this place.
+        """
+
+    def apply(self, document: Document, dry_run: bool) -> tuple[Resource, str]:
+        """Create or change an object; say `created`, `configured` or `unchanged`."""
+
+    def pick_up(self, resources: Iterable[Resource]) -> None:
+        """Have what these objects ask for be done."""
+
+    def delete(self, resource: Resource) -> None:
+        """Delete the object."""
+
+    def finish_deletion(self, resources: Sequence[Resource], wait: bool) -> None:
+        """Stop what still works for deleted objects.
+
+        Raises:
+            UnavailableError: it was waited for and did not stop in time.
+        """
+
+    def states(self, target: Target, deadline: float) -> Iterator[Resource | None]:
+        """Yield the object now, then whenever it may have changed, until the deadline (on
+        `clock.monotonic()`); None while it is not there."""
+
+    def changes(self, targets: Sequence[Target]) -> Iterator[list[Resource]]:
+        """Yield all objects meant, then whichever are new or changed, for ever."""
+
+    def log(
+        self, resource: Resource, lines: int, previous: bool, follow: bool
+    ) -> Iterator[bytes] | None:
+        """Return what its job said; None when there is no log."""
+
+    def events(self, resource: Resource, limit: int) -> Sequence[Event]:
+        """Return the newest events about an object, oldest first."""
+
+
+def open_place() -> Place:
+    """Open the place that the command line and the environment name."""
+    chosen = where()
+    if not chosen.cluster:
+        from strandline import compose
+        from strandline.cli.local_place import LocalPlace
+
+        return LocalPlace(compose.local())
     from strandline import compose
+    from strandline.cli.cluster_place import ClusterPlace
 
-    return compose.local()
-
-
-def start_agent_for(place: Platform, resources: Iterable[Resource]) -> None:
-    """Have the agent run when any of these objects has something left to do."""
-    from strandline.spec.conditions import is_settled
-
-    # What has no job follows from what is there: see `with_current_status`.
-    jobs = [each for each in resources if each.kind in JOB_KINDS]
-    if any(not is_settled(each.status, each.generation) for each in jobs):
-        start_agent(place)
-
-
-def start_agent(place: Platform) -> None:
-    """Start the agent of this place unless it runs."""
-    from strandline.cli.agent import start_agent as start
-
-    start(place)
+    return ClusterPlace(compose.cluster(chosen.kubeconfig, chosen.context, chosen.namespace))
 
 
 def sleep(seconds: float) -> None:
     """Wait; every pause of the resource commands goes through here."""
     time.sleep(seconds)
-
-
-def with_current_status(place: Platform, resource: Resource) -> Resource:
-    """Return the object with the status it has now.
-
-    The status of an object without a job follows from what is there, and nobody writes it:
-    it is filled in here.
-    """
-    if resource.kind in JOB_KINDS:
-        return resource
-    from dataclasses import replace
-
-    from strandline.adapters.agent import observe
-    from strandline.control.followed import followed_status
-    from strandline.spec.actions import JobView
-
-    observed = observe(place.catalog, resource, JobView(), place.clock)
-    status = followed_status(resource, observed)
-    return resource if status is None else replace(resource, status=status)

@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import yaml
 
 from strandline.cli.output import print_table, printable
-from strandline.cli.resource_output import age
+from strandline.cli.resource_output import age, is_cluster_scoped
 from strandline.cli.search_table import shorten_candidate
 from strandline.ports import Catalog, Resource
 from strandline.spec.records import Event, Trial, TrialState
 from strandline.spec.v1alpha1 import API_VERSION
+
+if TYPE_CHECKING:
+    from strandline.cli.place import Place
 
 _BEST_SHOWN = 5
 _EVENTS_SHOWN = 20
@@ -24,26 +27,33 @@ _PAGE = 1000
 _MOST_PAIRS = 24
 
 
-def describe(catalog: Catalog, resource: Resource, now: datetime) -> None:
+def describe(place: Place, resource: Resource) -> None:
     """Print the page of one object."""
-    _print_head(resource, now)
+    now = place.clock.now()
+    _print_head(resource, now, place.catalog is None and not is_cluster_scoped(resource.kind))
     _print_block("Spec", resource.spec)
     status = {key: each for key, each in resource.status.items() if key != "conditions"}
     _print_block("Status", status)
     _print_conditions(resource.status.get("conditions", ()), now)
+    if place.catalog is not None:
+        _print_rows(place.catalog, resource, now)
+    _print_events(place.events(resource, _EVENTS_SHOWN), now)
+
+
+def _print_rows(catalog: Catalog, resource: Resource, now: datetime) -> None:
+    """Print what only the catalog knows."""
     if resource.kind == "Search":
         _print_trials(catalog, resource)
     if resource.kind == "Dataset":
         _print_dataset_versions(catalog, resource.name, now)
     if resource.kind == "Model":
         _print_model_versions(catalog, resource.name, now)
-    events = catalog.list_events(resource.kind, resource.name, _EVENTS_SHOWN)
-    _print_events(events, now)
 
 
-def _print_head(resource: Resource, now: datetime) -> None:
+def _print_head(resource: Resource, now: datetime, shows_namespace: bool) -> None:
     facts = {
         "Name": resource.name,
+        **({"Namespace": resource.namespace} if shows_namespace else {}),
         "Labels": _pairs(resource.labels),
         "Annotations": _pairs(resource.annotations),
         "API Version": API_VERSION,

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from strandline.cli.output import note
-from strandline.cli.place import open_place, sleep, with_current_status
+from strandline.cli.place import Place, open_place
 from strandline.cli.resource_options import selector_option, targets_argument
 from strandline.spec.errors import InvalidSpecError, NotFoundError
 
 if TYPE_CHECKING:
     from strandline.cli.resource_names import Requirement, Target
-    from strandline.compose import Platform
     from strandline.ports import Resource
 
 _FORMS = ("table", "wide", "json", "yaml", "name", "jsonpath")
@@ -58,7 +57,7 @@ def get(words: tuple[str, ...], output: str, watch: bool, **options: Any) -> Non
 
 
 def _look(
-    place: Platform,
+    place: Place,
     targets: Sequence[Target],
     requirements: Sequence[Requirement],
     options: dict[str, Any],
@@ -70,20 +69,20 @@ def _look(
     limit, after = options["limit"], options["after"]
     more = None
     if limit is None and after is None:
-        found, missing = resolve(place.catalog, targets, requirements)
+        found, missing = resolve(place, targets, requirements)
     else:
         if len(targets) != 1 or targets[0].name:
             raise InvalidSpecError("--limit and --continue take one kind and no names")
-        listed = select(place.catalog, targets[0].kind, requirements, after)
+        listed = select(place, targets[0].kind, requirements, after)
         found, missing = list(islice(listed, limit)), []
         if next(listed, None) is not None:
             more = found[-1].name
-    current = [with_current_status(place, each) for each in found]
+    current = [place.current(each) for each in found]
     return sort_resources(current, options["sort_by"]), missing, more
 
 
 def _print_found(
-    place: Platform,
+    place: Place,
     found: Sequence[Resource],
     output: str,
     single: bool,
@@ -109,22 +108,17 @@ def _print_found(
 
 
 def _watch(
-    place: Platform,
+    place: Place,
     targets: Sequence[Target],
     requirements: Sequence[Requirement],
     output: str,
-    rounds: int | None = None,
 ) -> None:
     from strandline.cli import resource_output as show
-    from strandline.cli.resource_names import resolve
-    from strandline.cli.resource_wait import changes
-
-    def look() -> list[Resource]:
-        return resolve(place.catalog, targets, requirements)[0]
 
     prefixed = len({target.kind for target in targets}) > 1
     headed: set[str] = set()
-    for changed in changes(look, sleep, rounds):
+    for found in place.changes(targets):
+        changed = [each for each in found if all(r.accepts(each.labels) for r in requirements)]
         if output in ("table", "wide"):
             for kind in dict.fromkeys(each.kind for each in changed):
                 rows = [each for each in changed if each.kind == kind]
@@ -146,11 +140,11 @@ def describe(words: tuple[str, ...], selector: str | None) -> None:
 
     place = open_place()
     targets = read_targets(words)
-    found, missing = resolve(place.catalog, targets, read_selector(selector))
+    found, missing = resolve(place, targets, read_selector(selector))
     for index, resource in enumerate(found):
         if index:
             click.echo("\n")
-        describe_one(place.catalog, with_current_status(place, resource), place.clock.now())
+        describe_one(place, place.current(resource))
     if missing:
         raise NotFoundError("; ".join(missing))
     if not found:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def read_documents(names: Sequence[str], recursive: bool) -> list[Document]:
-    """Read and check every document; paths in them are made absolute.
+    """Read and check every document; each knows where relative paths in it start.
 
     Raises:
         InvalidSpecError: any of them is wrong (all problems are named), the same object
@@ -33,7 +34,7 @@ def read_documents(names: Sequence[str], recursive: bool) -> list[Document]:
             except InvalidSpecError as error:
                 problems.append(str(error))
                 continue
-            documents += [Document(_anchored(d.model, base), source, d.index) for d in parsed]
+            documents += [replace(each, folder=base) for each in parsed]
     problems += _repetitions(documents)
     if problems:
         raise InvalidSpecError("\n".join(problems))
@@ -77,8 +78,10 @@ def _repetitions(documents: Sequence[Document]) -> Iterator[str]:
             )
 
 
-def _anchored(model: Kind, base: Path) -> Kind:
-    """Make relative paths absolute: a job runs in another folder."""
+def anchored(model: Kind, base: Path | None) -> Kind:
+    """Make relative paths absolute, starting at `base`: a job runs in another folder."""
+    if base is None:
+        return model
     if isinstance(model, Dataset):
         changed: dict[str, Any] = {"source": _anchored_source(model.spec.source, base)}
     elif isinstance(model, BatchPrediction):

@@ -36,7 +36,7 @@ def tail_offset(log: Path, lines: int) -> int:
     return 0
 
 
-def follow(
+def follow_file(
     log: Path, start: int, is_over: Callable[[], bool], sleep: Callable[[float], None]
 ) -> Iterator[bytes]:
     """Yield what is appended from offset `start` on, until `is_over` and all is said.

@@ -9,11 +9,14 @@ import difflib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from strandline.adapters.agent import list_all
-from strandline.ports import Catalog, Resource
+from strandline.ports import Resource
 from strandline.spec.errors import InvalidSpecError, NotFoundError
 from strandline.spec.v1alpha1 import KINDS
+
+if TYPE_CHECKING:
+    from strandline.cli.place import Place
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,29 +127,29 @@ def _requirement(match: re.Match[str]) -> Requirement:
 
 
 def select(
-    catalog: Catalog,
+    place: Place,
     kind: str,
     requirements: Sequence[Requirement] = (),
     after: str | None = None,
 ) -> Iterator[Resource]:
     """Iterate over the objects of a kind that meet all requirements, by name."""
-    for resource in list_all(catalog, kind, after):
+    for resource in place.list_objects(kind, after):
         if all(each.accepts(resource.labels) for each in requirements):
             yield resource
 
 
 def resolve(
-    catalog: Catalog, targets: Sequence[Target], requirements: Sequence[Requirement] = ()
+    place: Place, targets: Sequence[Target], requirements: Sequence[Requirement] = ()
 ) -> tuple[list[Resource], list[str]]:
     """Return the objects meant, and a message for each name that is not there."""
     found: list[Resource] = []
     missing: list[str] = []
     for target in targets:
         if target.name is None:
-            found.extend(select(catalog, target.kind, requirements))
+            found.extend(select(place, target.kind, requirements))
             continue
         try:
-            found.append(catalog.get_resource(target.kind, target.name))
+            found.append(place.get(target.kind, target.name))
         except NotFoundError:
             missing.append(f'{KINDS[target.kind].names.plural} "{target.name}" not found')
     return found, missing

@@ -26,7 +26,7 @@ def to_document(resource: Resource) -> Document:
     """Return the document of a stored object, as an apiserver would return it."""
     metadata: Document = {
         "name": resource.name,
-        **({} if is_cluster_scoped(resource.kind) else {"namespace": "default"}),
+        **({} if is_cluster_scoped(resource.kind) else {"namespace": resource.namespace}),
         "uid": resource.uid,
         "generation": resource.generation,
         "resourceVersion": str(resource.resource_version),

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 
 from strandline.cli.jsonpath import find
 from strandline.cli.resource_names import Target, shown
 from strandline.cli.resource_output import to_document
-from strandline.ports import Clock, Resource
+from strandline.ports import Resource
 from strandline.spec.conditions import COMPLETE, FAILED, READY, STALLED, get_condition, is_true
 from strandline.spec.errors import FailedRunError, InvalidSpecError, NotFoundError, StrandlineError
 from strandline.spec.fields import parse_duration
+from strandline.spec.v1alpha1 import KINDS
 
 POLL_SECONDS = 0.5
 
@@ -93,40 +94,30 @@ def read_timeout(text: str) -> timedelta | None:
         raise InvalidSpecError(str(error)) from None
 
 
-def wait_for(
-    look: Callable[[], Resource],
-    target: Target,
-    goal: Goal,
-    deadline: float,
-    clock: Clock,
-    sleep: Sleep,
-) -> None:
+def wait_for(states: Iterable[Resource | None], target: Target, goal: Goal) -> None:
     """Return when the object is as asked.
 
     Args:
-        look: returns the object as it is now.
-        deadline: on `clock.monotonic()`.
+        states: the object now and whenever it may have changed, None while it is not there;
+            they end when the time is over.
 
     Raises:
         NotFoundError: there is no such object.
         FailedRunError: it has failed for good or is stalled, so what is awaited cannot come.
         StrandlineError: the time is over.
     """
-    while True:
-        try:
-            resource = look()
-        except NotFoundError:
+    why = ""
+    for resource in states:
+        if resource is None:
             if goal.deletion:
                 return
-            raise
+            raise NotFoundError(f'{KINDS[target.kind].names.plural} "{target.name}" not found')
         if goal.is_met_by(resource):
             return
         _refuse_hopeless(resource, goal)
-        if clock.monotonic() >= deadline:
-            reason = get_condition(resource.status, READY)
-            why = f" ({reason['reason']}: {reason['message']})" if reason else ""
-            raise StrandlineError(f"timed out waiting for the condition on {target}{why}")
-        sleep(POLL_SECONDS)
+        reason = get_condition(resource.status, READY)
+        why = f" ({reason['reason']}: {reason['message']})" if reason else ""
+    raise StrandlineError(f"timed out waiting for the condition on {target}{why}")
 
 
 def _refuse_hopeless(resource: Resource, goal: Goal) -> None:
@@ -139,15 +130,12 @@ def _refuse_hopeless(resource: Resource, goal: Goal) -> None:
         raise FailedRunError(f"{name} {word}: {stalled['reason']}: {stalled['message']}")
 
 
-def changes(
-    look: Callable[[], list[Resource]], sleep: Sleep, rounds: int | None = None
-) -> Iterator[list[Resource]]:
-    """Yield all objects, then whichever are new or changed, for so many rounds or ever."""
+def changed(look: Callable[[], list[Resource]], sleep: Sleep) -> Iterator[list[Resource]]:
+    """Yield all objects, then whichever are new or changed, looking again and again."""
     seen: dict[str, int] = {}
-    while rounds is None or rounds > 0:
+    while True:
         fresh = [each for each in look() if seen.get(each.uid) != each.resource_version]
         seen |= {each.uid: each.resource_version for each in fresh}
         if fresh:
             yield fresh
-        rounds = None if rounds is None else rounds - 1
         sleep(POLL_SECONDS)

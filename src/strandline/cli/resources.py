@@ -1,4 +1,4 @@
-"""kubectl's habits on the local catalog: apply, get, describe, delete, wait, logs.
+"""kubectl's habits, on a laptop and on a cluster: apply, get, describe, delete, wait, logs.
 
 The command functions read the command line and print; what is behind each option stands
 in the other `resource_*` modules.
@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING
 
 import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.output import note, print_table
-from strandline.cli.place import open_place, sleep, start_agent_for, with_current_status
+from strandline.cli.place import Place, open_place
 from strandline.cli.resource_apply import apply
 from strandline.cli.resource_delete import delete
 from strandline.cli.resource_get import describe, get
@@ -27,8 +26,6 @@ from strandline.spec.v1alpha1 import KINDS
 
 if TYPE_CHECKING:
     from strandline.cli.resource_names import Requirement, Target
-    from strandline.compose import Platform
-    from strandline.ports import Resource
 
 
 @click.command()
@@ -64,18 +61,12 @@ def wait(
         _pick_up(place, targets)
     deadline = place.clock.monotonic() + limit.total_seconds()
     for target in targets:
-        look = partial(_look, place, target)
-        wait_for(look, target, goal, deadline, place.clock, sleep)
+        wait_for(place.states(target, deadline), target, goal)
         click.echo(f"{target} {'deleted' if goal.deletion else 'condition met'}")
 
 
-def _look(place: Platform, target: Target) -> Resource:
-    assert target.name is not None
-    return with_current_status(place, place.catalog.get_resource(target.kind, target.name))
-
-
 def _awaited(
-    place: Platform,
+    place: Place,
     targets: Sequence[Target],
     requirements: Sequence[Requirement],
     everything: bool,
@@ -89,30 +80,34 @@ def _awaited(
         if target.name is not None:
             awaited.append(target)
             continue
-        listed = select(place.catalog, target.kind, requirements)
+        listed = select(place, target.kind, requirements)
         awaited += [Target(each.kind, each.name) for each in listed]
     return awaited
 
 
-def _pick_up(place: Platform, targets: Sequence[Target]) -> None:
-    """Have the agent go on with what a killed agent or job left behind."""
+def _pick_up(place: Place, targets: Sequence[Target]) -> None:
+    """Have that gone on with which a killed agent or job left behind."""
     from strandline.cli.resource_names import resolve
 
-    found, missing = resolve(place.catalog, targets)
+    found, missing = resolve(place, targets)
     if missing:
         raise NotFoundError("; ".join(missing))
-    start_agent_for(place, found)
+    place.pick_up(found)
 
 
 @click.command()
 @click.argument("word", metavar="KIND/NAME", shell_complete=complete_names("Search"))
 @click.option("-f", "--follow", "follow_it", is_flag=True, help="Go on until the job is over.")
 @click.option("--tail", "lines", type=int, default=-1, help="Last lines only; -1: all.")
-@click.option("-p", "--previous", is_flag=True, help="The older part of a long log.")
+@click.option(
+    "-p",
+    "--previous",
+    is_flag=True,
+    help="The older part of a long log; on a cluster, of the attempt before.",
+)
 def logs(word: str, follow_it: bool, lines: int, previous: bool) -> None:
     """Print what the job of an object said: `strandline logs search/coast-quick -f`."""
-    from strandline.adapters.local_jobs import log_path
-    from strandline.cli.resource_logs import follow, readable, tail_offset
+    from strandline.cli.resource_logs import readable
     from strandline.cli.resource_names import Target, find_kind, read_targets
 
     target = read_targets([word])[0] if "/" in word else Target(find_kind("search"), word)
@@ -121,30 +116,13 @@ def logs(word: str, follow_it: bool, lines: int, previous: bool) -> None:
             "logs are of one job: write search/NAME, training/NAME or dataset/NAME"
         )
     place = open_place()
-    resource = place.catalog.get_resource(target.kind, target.name)
-    log = log_path(place.settings.runs_dir, resource.kind, resource.uid)
-    if previous:
-        log = log.with_name("log.1.txt")
-    if not log.exists():
-        note(f"{target} has no log yet")
-    over = (lambda: _is_over(place, resource)) if follow_it else (lambda: True)
-    for text in readable(follow(log, tail_offset(log, lines), over, sleep)):
+    resource = place.get(target.kind, target.name)
+    said = place.log(resource, lines, previous, follow_it)
+    if said is None:
+        note(f"{target} has no {'older log' if previous else 'log yet'}")
+        return
+    for text in readable(said):
         click.echo(text, nl=False)
-
-
-def _is_over(place: Platform, resource: Resource) -> bool:
-    """Return whether no further word will come: no job, and none to come by itself."""
-    from strandline.adapters.local_jobs import lock_path
-    from strandline.adapters.run_lock import is_held
-    from strandline.spec.conditions import SUSPENDED, is_settled, is_true
-
-    if is_held(lock_path(place.settings.runs_dir, resource.kind, resource.uid)):
-        return False
-    try:
-        now = place.catalog.get_resource(resource.kind, resource.name)
-    except NotFoundError:
-        return True
-    return is_settled(now.status, now.generation) or is_true(now.status, SUSPENDED)
 
 
 @click.command("api-resources")

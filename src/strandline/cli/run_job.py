@@ -12,7 +12,6 @@ import click
 
 from strandline.cli.interrupts import stop_on_interrupt
 from strandline.cli.networks import TrainingLines
-from strandline.cli.place import open_place
 from strandline.cli.progress import progress_bar
 from strandline.cli.search_table import search_view
 from strandline.spec.errors import InvalidSpecError
@@ -28,7 +27,7 @@ def run_job(word: str) -> None:
     (target,) = read_targets([word])
     if target.name is None:
         raise InvalidSpecError("name one object: KIND/NAME")
-    place = open_place()
+    place = compose.local()
     resource = place.catalog.get_resource(target.kind, target.name)
     with (
         compose.claim_run(place, resource),

@@ -11,6 +11,7 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -45,11 +46,13 @@ class Document:
     Attributes:
         source: file name, or `stdin`.
         index: its place in the source, from 1.
+        folder: where relative paths in it start; None where there is none.
     """
 
     model: Kind
     source: str
     index: int
+    folder: Path | None = None
 
 
 def parse_documents(text: str | bytes, source: str = "stdin") -> list[Document]:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from urllib3.exceptions import HTTPError
+
 from strandline.adapters.kube.answers import ExpiredError, error_of, status_of
 from strandline.adapters.kube.connection import load_configuration
 from strandline.adapters.kube.metrics import OperatorMetrics
@@ -23,6 +25,7 @@ from strandline.spec.errors import UnavailableError
 
 PAGE_SIZE = 500
 _WATCH_GRACE_SECONDS = 30.0
+_LOG_SILENCE_SECONDS = 120.0
 _APPLY = "application/apply-patch+yaml"
 _MERGE = "application/merge-patch+json"
 _JSON_PATCH = "application/json-patch+json"
@@ -317,13 +320,47 @@ class KubeApi:
         self, key: ObjectKey, container: str | None = None, *, tail_lines: int | None = None
     ) -> str:
         """Return what a pod's container printed."""
-        path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log"
-        query = {"container": container, "tailLines": tail_lines}
-        call = Call("GET", path, query=query, accept="*/*")
+        call = _log_call(key, container, tailLines=tail_lines)
         return self._transport.data(call).decode("utf-8", "replace")
+
+    def follow_log(
+        self,
+        key: ObjectKey,
+        container: str,
+        *,
+        since: str | None = None,
+        tail_lines: int | None = None,
+        silence_seconds: float = _LOG_SILENCE_SECONDS,
+    ) -> Iterator[bytes]:
+        """Yield what a pod's container prints, each line after its time, until it ends.
+
+        Args:
+            since: yield lines of this second or later only.
+
+        Raises:
+            InvalidSpecError: the container has not started yet.
+            UnavailableError: the connection broke, or was silent for so long.
+        """
+        call = _log_call(
+            key, container, follow="true", timestamps="true", sinceTime=since, tailLines=tail_lines
+        )
+        answer = self._transport.open(call, silence_seconds)
+        if answer.status != 200:
+            raise error_of(answer.status, status_of(read_whole(answer, call)), str(call))
+        try:
+            yield from answer.stream(1 << 16, decode_content=True)
+        except (HTTPError, OSError) as error:
+            raise UnavailableError(f"{call}: the stream broke: {error}") from error
+        finally:
+            answer.close()
 
     def _write(
         self, method: str, path: str, body: Any, content_type: str = JSON, **query: str
     ) -> Document:
         query["fieldManager"] = self.field_manager
         return self._transport.document(Call(method, path, body, content_type, query))
+
+
+def _log_call(key: ObjectKey, container: str | None, **query: Any) -> Call:
+    path = f"/api/v1/namespaces/{key.namespace}/pods/{key.name}/log"
+    return Call("GET", path, query={"container": container, **query}, accept="*/*")
