@@ -54,16 +54,14 @@ def import_dataset(
     """
     place = platform or compose.local()
     check_name(name)
-    spec = checked(
-        DatasetSpec,
-        source={
-            "uri": _absolute(str(source)),
-            "format": format,
-            "root": _absolute(str(root)) if root is not None else None,
-        },
+    spec = wanted_dataset(
+        _absolute(str(source)),
+        _absolute(str(root)) if root is not None else None,
+        _kept(place, name),
+        format=format,
         task=task,
-        limits=limits or ImportLimits(),
-        split=split or _kept_policy(place, name),
+        limits=limits,
+        split=split,
     )
     place.catalog.apply_resource("Dataset", name, to_document(spec))
     reports: list[ImportReport] = []
@@ -74,6 +72,32 @@ def import_dataset(
 
     run_foreground(place, "Dataset", name, body)
     return reports[0]
+
+
+def wanted_dataset(
+    uri: str,
+    root: str | None,
+    before: DatasetSpec | None,
+    *,
+    format: SourceFormat | str,  # noqa: A002 – the kind's own word
+    task: TaskChoice | str,
+    limits: ImportLimits | None = None,
+    split: SplitPolicy | None = None,
+) -> DatasetSpec:
+    """Return the spec that the options of `import_dataset` mean.
+
+    Without a `split` the division stays that a person applied before.
+
+    Raises:
+        InvalidSpecError: an option breaks a rule.
+    """
+    return checked(
+        DatasetSpec,
+        source={"uri": uri, "format": format, "root": root},
+        task=task,
+        limits=limits or ImportLimits(),
+        split=split or (before.split if before else SplitPolicy()),
+    )
 
 
 def list_datasets(*, platform: Platform | None = None) -> list[DatasetVersion]:
@@ -131,12 +155,11 @@ def finished_dataset(place: Platform, report: ImportReport) -> Finished:
     )
 
 
-def _kept_policy(place: Platform, name: str) -> SplitPolicy:
-    """Keep the division that a person applied before, when the same dataset is re-imported."""
+def _kept(place: Platform, name: str) -> DatasetSpec | None:
     try:
-        return DatasetSpec.model_validate(place.catalog.get_resource("Dataset", name).spec).split
+        return DatasetSpec.model_validate(place.catalog.get_resource("Dataset", name).spec)
     except NotFoundError:
-        return SplitPolicy()
+        return None
 
 
 def _absolute(source: str) -> str:

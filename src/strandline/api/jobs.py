@@ -15,6 +15,7 @@ from strandline.compose import Platform
 from strandline.jobs.object_job import Finished, run_object_job
 from strandline.ports import Resource
 from strandline.spec.errors import InvalidSpecError
+from strandline.spec.records import ImportReport, TrainingReport, TrainReport
 
 if TYPE_CHECKING:
     from strandline.jobs.search import SearchProgress
@@ -37,21 +38,26 @@ def run_job(
     views: JobViews | None = None,
     stop_requested: StopRequested | None = None,
     platform: Platform | None = None,
-) -> None:
+) -> ImportReport | TrainReport | TrainingReport:
     """Run the job of an applied object to its end; the caller holds its run lock."""
     seen = views or JobViews()
     place = platform or compose.local()
+    reports: list[ImportReport | TrainReport | TrainingReport] = []
 
     def body(resource: Resource) -> Finished:
         if kind == "Dataset":
             imported = work_on_dataset(place, resource, None, seen.importing, stop_requested)
+            reports.append(imported)
             return finished_dataset(place, imported)
         if kind == "Search":
             searched = work_on_search(place, resource, seen.searching, stop_requested)
+            reports.append(searched)
             return finished_search(place, resource, searched)
         if kind == "Training":
             trained = work_on_training(place, resource, seen.training, stop_requested)
+            reports.append(trained)
             return finished_training(trained)
         raise InvalidSpecError(f"a {kind} has no job to run")
 
     run_object_job(place.catalog, place.clock, kind, name, body)
+    return reports[-1]

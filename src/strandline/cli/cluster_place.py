@@ -10,7 +10,7 @@ from strandline.adapters.kube.changes import Changes
 from strandline.adapters.kube.job_logs import follow_log, read_log
 from strandline.cli.output import note
 from strandline.cli.place import sleep
-from strandline.cli.resource_names import Target, shown
+from strandline.cli.resource_names import Target, is_optional, shown
 from strandline.cli.resource_output import is_cluster_scoped
 from strandline.compose import ClusterPlatform
 from strandline.ports import Clock, Resource
@@ -125,7 +125,7 @@ class ClusterPlace:
                     yield None
 
     def changes(self, targets: Sequence[Target]) -> Iterator[list[Resource]]:
-        wanted = [(target.kind, target.name) for target in targets]
+        wanted = [(each.kind, each.name) for each in targets if self._may_be_followed(each)]
         with Changes(self._objects, wanted, note) as news:
             first: list[Resource] = []
             listed = 0
@@ -142,6 +142,14 @@ class ClusterPlace:
                     first.append(change.resource)
                 else:
                     yield [change.resource]
+
+    def _may_be_followed(self, target: Target) -> bool:
+        if is_optional(target):
+            with suppress(PermissionDeniedError):
+                list(self.list_objects(target.kind))
+                return True
+            return False
+        return True
 
     def log(
         self, resource: Resource, lines: int, previous: bool, follow: bool

@@ -1,4 +1,4 @@
-"""Names for the shell to complete, read from the local catalog."""
+"""Names for the shell to complete, read from the place that the command line names."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ def complete_names(kind: str) -> Completer:
     def complete(
         ctx: click.Context, parameter: click.Parameter, incomplete: str
     ) -> list[CompletionItem]:
-        from strandline import compose
+        from strandline.cli.place import open_place
+        from strandline.cli.where import where
         from strandline.spec.errors import StrandlineError
         from strandline.spec.settings import load_settings
 
-        settings = load_settings()
-        if not settings.home.exists():  # completing must not create anything
-            return []
-        try:
-            resources = compose.local(settings).catalog.list_resources(kind)
-        except StrandlineError:
-            return []
-        return [CompletionItem(r.name) for r in resources if r.name.startswith(incomplete)]
+        with ctx.scope(cleanup=False):  # nothing runs, so no context is the current one
+            if not where().cluster and not load_settings().home.exists():
+                return []  # completing must not create anything
+            try:
+                names = [each.name for each in open_place().list_objects(kind)]
+            except StrandlineError:
+                return []
+        return [CompletionItem(name) for name in names if name.startswith(incomplete)]
 
     return complete

@@ -6,8 +6,18 @@ import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.interrupts import stop_on_interrupt
-from strandline.cli.output import note, output_option, print_structured, print_table, printable
+from strandline.cli.output import (
+    count_labels,
+    minute,
+    note,
+    output_option,
+    plain,
+    print_structured,
+    print_table,
+    printable,
+)
 from strandline.cli.progress import progress_bar
+from strandline.cli.verbs import verbs
 from strandline.spec.records import ImportReport
 from strandline.spec.v1alpha1 import SourceFormat, TaskChoice
 
@@ -55,12 +65,11 @@ def import_command(
     JSONL or a Label Studio JSON file; a path, file:// or s3:// address. Importing the
     same again changes nothing; an interrupted import goes on where it stopped.
     """
-    from strandline import api
     from strandline.spec.errors import EmptyImportError
 
     with stop_on_interrupt() as stop, progress_bar(f"Importing {name}") as advance:
         try:
-            report = api.import_dataset(
+            report = verbs().import_dataset(
                 name,
                 source,
                 format=source_format,
@@ -112,9 +121,7 @@ def datasets() -> None:
 @output_option()
 def list_datasets(output: str | None) -> None:
     """List datasets, each with its newest version."""
-    from strandline import api
-
-    versions = api.list_datasets()
+    versions = verbs().list_datasets()
     if output:
         print_structured(versions, output)
         return
@@ -122,15 +129,15 @@ def list_datasets(output: str | None) -> None:
         ("NAME", "VERSION", "TASK", "ITEMS", "LABELED", "LABELS", "CREATED"),
         [
             (
-                v.dataset,
-                v.version,
-                v.task,
-                v.items,
-                v.labeled,
-                len(v.labels),
-                f"{v.created_at:%F %R}",
+                v["dataset"],
+                v["version"],
+                v["task"] or "",
+                v["items"],
+                v["labeled"],
+                count_labels(v),
+                minute(v["created_at"]),
             )
-            for v in versions
+            for v in map(plain, versions)
         ],
     )
 

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from strandline.cli.where import where
+
 
 @contextmanager
 def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
@@ -17,13 +19,16 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
     person is never trapped behind a slow step. The old handlers come back afterwards.
     """
     asked = False
+    said = "Stopping after the running step; Ctrl-C again stops at once."
+    if where().cluster:
+        said = "Looking no longer; what runs on the cluster goes on."
 
     def handle(number: int, frame: FrameType | None) -> None:
         nonlocal asked
         if asked and number == signal.SIGINT:
             raise KeyboardInterrupt
         asked = True
-        print("\nStopping after the running step; Ctrl-C again stops at once.", file=sys.stderr)
+        print(f"\n{said}", file=sys.stderr)
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:

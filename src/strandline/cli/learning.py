@@ -10,8 +10,18 @@ import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.interrupts import stop_on_interrupt
-from strandline.cli.output import note, output_option, print_structured, print_table, printable
+from strandline.cli.output import (
+    count_labels,
+    minute,
+    note,
+    output_option,
+    plain,
+    print_structured,
+    print_table,
+    printable,
+)
 from strandline.cli.progress import progress_bar
+from strandline.cli.verbs import verbs
 from strandline.spec.records import TrainReport
 
 if TYPE_CHECKING:
@@ -52,11 +62,10 @@ def train(dataset: str, output: str | None, **options: Any) -> None:
 
     Ctrl-C keeps what was done and says how to go on.
     """
-    from strandline import api
     from strandline.cli.search_table import search_view
 
     with stop_on_interrupt() as stop, search_view() as view:
-        report = api.train(dataset, progress=view, stop_requested=stop, **options)
+        report = verbs().train(dataset, progress=view, stop_requested=stop, **options)
     _print_train_report(report, output)
 
 
@@ -72,11 +81,10 @@ def search() -> None:
 @output_option()
 def resume_search(name: str, budget: str | None, trials: int | None, output: str | None) -> None:
     """Go on with search NAME from where it ended, however it ended."""
-    from strandline import api
     from strandline.cli.search_table import search_view
 
     with stop_on_interrupt() as stop, search_view() as view:
-        report = api.resume_search(
+        report = verbs().resume_search(
             name, budget=budget, trials=trials, progress=view, stop_requested=stop
         )
     _print_train_report(report, output)
@@ -102,9 +110,7 @@ def searches() -> None:
 @output_option()
 def list_searches(output: str | None) -> None:
     """List searches with their state and best value."""
-    from strandline import api
-
-    found = api.list_searches()
+    found = verbs().list_searches()
     if output:
         print_structured(found, output)
         return
@@ -140,10 +146,8 @@ def _best_text(best: Mapping[str, Any] | None) -> str:
 @output_option()
 def evaluate(model: str, dataset: str | None, report: Path | None, output: str | None) -> None:
     """Evaluate MODEL (NAME, NAME@VERSION or a bundle file) on images it never saw."""
-    from strandline import api
-
     with stop_on_interrupt() as stop, progress_bar(f"Evaluating {model}") as advance:
-        evaluation = api.evaluate(
+        evaluation = verbs().evaluate(
             model, dataset=dataset, report=report, progress=advance, stop_requested=stop
         )
     if output:
@@ -174,9 +178,7 @@ def models() -> None:
 @output_option()
 def list_models(output: str | None) -> None:
     """List models, each with its newest version."""
-    from strandline import api
-
-    versions = api.list_models()
+    versions = verbs().list_models()
     if output:
         print_structured(versions, output)
         return
@@ -184,15 +186,15 @@ def list_models(output: str | None) -> None:
         ("NAME", "VERSION", "TASK", "LABELS", "DATASET", "PRECISION@1", "CREATED"),
         [
             (
-                v.model,
-                v.version,
-                v.task,
-                len(v.labels),
-                v.dataset,
-                f"{v.metrics['precision_at_1']:.4f}" if "precision_at_1" in v.metrics else "",
-                f"{v.created_at:%F %R}",
+                v["model"],
+                v["version"],
+                v["task"],
+                count_labels(v),
+                v["dataset"],
+                f"{v['metrics']['precision_at_1']:.4f}" if "precision_at_1" in v["metrics"] else "",
+                minute(v["created_at"]),
             )
-            for v in versions
+            for v in map(plain, versions)
         ],
     )
 

@@ -20,6 +20,7 @@ from strandline.cli import (
     search_progress,
 )
 from strandline.cli.output import note
+from strandline.cli.where import Where, choose_cluster, cluster_options, take_cluster_options
 from strandline.spec.errors import StrandlineError, outcome_of
 
 
@@ -38,6 +39,14 @@ class StrandlineGroup(click.Group):
 
 
 @click.group(cls=StrandlineGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--cluster",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=choose_cluster,
+    help="Act on the cluster of the kubeconfig, as `kubectl strandline` does.",
+)
 @click.version_option(__version__, prog_name="strandline")
 def main() -> None:
     """From a folder of images to a trustworthy prediction.
@@ -69,3 +78,26 @@ def completion(shell: str) -> None:
 for _module in (data, learning, networks, search_progress, predicting, resources, katib):
     for _command in _module.COMMANDS:
         main.add_command(_command)
+
+take_cluster_options(main)
+main.params += cluster_options(hidden=False)
+
+
+def kubectl_main() -> None:
+    """Be `kubectl strandline`: the same commands on the cluster of the kubeconfig."""
+    main(prog_name="kubectl strandline", obj=Where(cluster=True))
+
+
+def complete_for_kubectl() -> None:
+    """Be `kubectl_complete-strandline`: print what the last argument may be, as kubectl asks.
+
+    One candidate a line, then `:` and a number; 4 keeps the shell from offering files.
+    """
+    from click.shell_completion import ShellComplete
+
+    *words, incomplete = sys.argv[1:] or [""]
+    complete = ShellComplete(main, {"obj": Where(cluster=True)}, "kubectl strandline", "")
+    for item in complete.get_completions(words, incomplete):
+        if item.type == "plain":
+            click.echo(item.value)
+    click.echo(":4")

@@ -13,6 +13,7 @@ from strandline.cli.learning import search
 from strandline.cli.output import note, output_option, print_structured, printable
 from strandline.cli.progress import progress_bar
 from strandline.cli.search_table import spell_seconds
+from strandline.cli.verbs import verbs
 from strandline.spec.errors import AlreadyExistsError
 
 if TYPE_CHECKING:
@@ -58,15 +59,13 @@ def resume_training(name: str, output: str | None) -> None:
 
     Ctrl-C keeps every epoch that is over.
     """
-    from strandline import api
-
     with stop_on_interrupt() as stop, progress_bar(f"Training {name}") as advance:
 
         def show(progress: TrainingProgress) -> None:
             if progress.total:
                 advance(progress.done, progress.total)
 
-        report = api.resume_training(name, progress=show, stop_requested=stop)
+        report = verbs().resume_training(name, progress=show, stop_requested=stop)
     if output:
         print_structured(report, output)
         return
@@ -98,10 +97,9 @@ def show_cell(
     strandline search cell cifar --draw cell.svg
     strandline search cell cifar -o json > cell.json
     """
-    from strandline import api
     from strandline.cells.registry import family
 
-    found = api.found_cell(name, trial=trial)
+    found = verbs().found_cell(name, trial=trial)
     kind = family(found.family.value)
     if draw is not None:
         if draw.exists() and not force:

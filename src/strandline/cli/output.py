@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 import click
@@ -35,6 +36,17 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [plain(each) for each in value]
     return value
+
+
+def count_labels(version: Mapping[str, Any]) -> int | str:
+    """Return how many labels a listed version has: named, counted, or not known."""
+    names = version["labels"]
+    return len(names) if names is not None else version.get("label_count") or ""
+
+
+def minute(stamp: str | None) -> str:
+    """Return an ISO time as lists show it; empty when it is not known."""
+    return f"{datetime.fromisoformat(stamp):%F %R}" if stamp else ""
 
 
 def print_structured(value: Any, form: str) -> None:

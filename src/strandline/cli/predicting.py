@@ -10,6 +10,7 @@ import click
 
 from strandline.cli.completion import complete_names
 from strandline.cli.output import output_option, plain, print_structured, printable
+from strandline.cli.verbs import verbs
 
 _ALTERNATIVES_SHOWN = 2
 
@@ -38,11 +39,9 @@ def predict(
     the rest goes on; the exit code is 7 when none could be read. `-o jsonl` prints each
     result as soon as it is there.
     """
-    from strandline import api
-
     failed = total = 0
     collected: list[Any] = []
-    for result in api.predict(model, paths, threshold=threshold):
+    for result in verbs().predict(model, paths, threshold=threshold):
         total += 1
         failed += result.error is not None
         if output == "jsonl":
@@ -80,9 +79,7 @@ def _line(result: dict[str, Any]) -> str:
 @output_option()
 def export(model: str, export_format: str, out: Path, force: bool, output: str | None) -> None:
     """Take MODEL away: write it to folder OUT in a form that needs no Strandline."""
-    from strandline import api
-
-    written = api.export(model, format=export_format, out=out, force=force)
+    written = verbs().export(model, format=export_format, out=out, force=force)
     if output:
         print_structured({"model": model, "files": [str(path) for path in written]}, output)
         return

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from strandline.ports import Resource
-from strandline.spec.errors import InvalidSpecError, NotFoundError
+from strandline.spec.errors import InvalidSpecError, NotFoundError, PermissionDeniedError
+from strandline.spec.naming import Scope
 from strandline.spec.v1alpha1 import KINDS
 
 if TYPE_CHECKING:
@@ -21,10 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A kind, and the name of one object of it or None for all."""
+    """A kind, and the name of one object of it or None for all.
+
+    Attributes:
+        among_all: nobody named the kind: it is one of `all`.
+    """
 
     kind: str
     name: str | None = None
+    among_all: bool = False
 
     def __str__(self) -> str:
         return shown(self.kind, self.name or "")
@@ -60,8 +66,10 @@ def read_targets(words: Sequence[str]) -> list[Target]:
         raise InvalidSpecError("say what: a kind like searches, KIND/NAME, or all")
     if any("/" in word for word in words):
         return [_read_pair(word) for word in words]
-    kinds = list(KINDS) if words[0].casefold() == "all" else map(find_kind, words[0].split(","))
     names: Sequence[str | None] = words[1:] or [None]
+    if words[0].casefold() == "all":
+        return [Target(kind, name, among_all=True) for kind in KINDS for name in names]
+    kinds = map(find_kind, words[0].split(","))
     return [Target(kind, name) for kind in kinds for name in names]
 
 
@@ -138,6 +146,12 @@ def select(
             yield resource
 
 
+def is_optional(target: Target) -> bool:
+    """Return whether a kind is left out where one may not look at it: of `all`, those that
+    belong to the cluster, which are no business of whoever works in one namespace."""
+    return target.among_all and KINDS[target.kind].names.scope is Scope.CLUSTER
+
+
 def resolve(
     place: Place, targets: Sequence[Target], requirements: Sequence[Requirement] = ()
 ) -> tuple[list[Resource], list[str]]:
@@ -145,11 +159,14 @@ def resolve(
     found: list[Resource] = []
     missing: list[str] = []
     for target in targets:
-        if target.name is None:
-            found.extend(select(place, target.kind, requirements))
-            continue
         try:
-            found.append(place.get(target.kind, target.name))
+            if target.name is None:
+                found.extend(select(place, target.kind, requirements))
+            else:
+                found.append(place.get(target.kind, target.name))
+        except PermissionDeniedError:
+            if not is_optional(target):
+                raise
         except NotFoundError:
             missing.append(f'{KINDS[target.kind].names.plural} "{target.name}" not found')
     return found, missing

@@ -14,7 +14,7 @@ from strandline.cli.interrupts import stop_on_interrupt
 from strandline.cli.networks import TrainingLines
 from strandline.cli.progress import progress_bar
 from strandline.cli.search_table import search_view
-from strandline.spec.errors import InvalidSpecError
+from strandline.spec.errors import EmptyImportError, InvalidSpecError
 
 
 @click.command("run-job", hidden=True)
@@ -22,6 +22,7 @@ from strandline.spec.errors import InvalidSpecError
 def run_job(word: str) -> None:
     """Run the job of one object to its end and write its status."""
     from strandline import api, compose
+    from strandline.api.job_reports import report_line
     from strandline.cli.resource_names import read_targets
 
     (target,) = read_targets([word])
@@ -36,4 +37,11 @@ def run_job(word: str) -> None:
         search_view() as searching,
     ):
         views = api.JobViews(importing, searching, TrainingLines(sys.stderr).show)
-        api.run_job(resource.kind, resource.name, views=views, stop_requested=stop, platform=place)
+        try:
+            report = api.run_job(
+                resource.kind, resource.name, views=views, stop_requested=stop, platform=place
+            )
+        except EmptyImportError as error:
+            click.echo(report_line(error.report))
+            raise
+    click.echo(report_line(report))

@@ -11,6 +11,7 @@ import click
 from strandline.cli.completion import complete_names
 from strandline.cli.learning import search
 from strandline.cli.output import note, output_option, print_structured, printable, table_lines
+from strandline.cli.verbs import verbs
 from strandline.spec.errors import AlreadyExistsError
 
 if TYPE_CHECKING:
@@ -38,11 +39,9 @@ def show_progress(name: str, report: Path | None, force: bool, output: str | Non
     strandline search progress birds
     strandline search progress birds --report progress.html
     """
-    from strandline import api
-
     if report is not None and report.exists() and not force:
         raise AlreadyExistsError(f"{report} is there already: --force replaces it")
-    found = api.search_progress(name, report=report)
+    found = verbs().search_progress(name, report=report)
     if report is not None:
         note(f"wrote {report}")
     if output:

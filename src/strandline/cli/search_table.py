@@ -62,7 +62,7 @@ class SparseLines:
             self._stepped = self._monotonic()
             self._say(f"{progress.stage} ({spell_seconds(progress.elapsed_seconds)} so far)")
         trial = progress.trial
-        if trial is None and progress.total:
+        if trial is None and (progress.total or progress.done):
             self._say_step(progress)
         if trial is None or trial.ended_at is None:
             return
@@ -79,7 +79,10 @@ class SparseLines:
         now = self._monotonic()
         if now - self._stepped >= _STEP_INTERVAL_SECONDS:
             self._stepped = now
-            self._say(stage_text(progress))
+            text = stage_text(progress)
+            if progress.stage == "searching":  # told from afar, without its trials
+                text += f": {describe_search(progress)}"
+            self._say(text)
 
     def _say(self, line: str) -> None:
         print(printable(line), file=self._out, flush=True)
@@ -213,7 +216,7 @@ def render(recent: RecentTrials) -> RenderableType:
     progress = recent.progress
     state = describe_search(progress, since=time.monotonic() - recent.told_at)
     header = [Text(printable(f"{stage_text(progress)}: {state}"))]
-    if progress.best is not None:
+    if progress.best is not None and progress.best.candidate:
         header.append(Text(printable(f"best: {shorten_candidate(progress.best.candidate)}")))
     table = Table(box=None, pad_edge=False)
     for heading in _HEADINGS:

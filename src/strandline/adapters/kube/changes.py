@@ -19,10 +19,12 @@ from strandline.adapters.kube.queue import RetryPolicy
 from strandline.adapters.kube.refusals import explain
 from strandline.adapters.kube.watch import Watch
 from strandline.ports import Resource
-from strandline.spec.errors import StrandlineError, UnavailableError
+from strandline.spec.errors import PermissionDeniedError, StrandlineError, UnavailableError
 
 _RECONNECT = RetryPolicy(first_seconds=0.5, longest_seconds=10.0)
 _WATCH_SECONDS = 240.0
+# An apiserver that has just started refuses what it allows when it has read its roles.
+_MOST_DENIED = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,8 +99,12 @@ class Changes:
                 failures = 0
             except ExpiredError:
                 version = None
-            except UnavailableError as error:
+            except (UnavailableError, PermissionDeniedError) as error:
                 failures += 1
+                denied = isinstance(error, PermissionDeniedError)
+                if denied and (version is None or failures > _MOST_DENIED):
+                    self._news.put(error)
+                    return
                 self._tell_away(error)
                 self._stop.wait(_RECONNECT.ceiling_seconds(failures))
             except StrandlineError as error:

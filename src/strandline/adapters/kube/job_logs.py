@@ -36,7 +36,7 @@ def read_log(objects: KubeObjects, resource: Resource, lines: int, previous: boo
         lines: the last ones only; all when negative.
     """
     pod = _pod_of(objects.pods(resource), previous)
-    if pod is None:
+    if pod is None or not pod["spec"].get("nodeName"):
         return None
     try:
         with explained(objects.host, objects.namespace):
@@ -68,6 +68,15 @@ def follow_log(
         if over:
             return
         sleep(POLL_SECONDS)
+
+
+def last_lines(objects: KubeObjects, resource: Resource, lines: int) -> list[str]:
+    """Return the last lines of an object's newest job once it has ended; none without a log."""
+    pod = _pod_of(objects.pods(resource), previous=False)
+    if pod is None:
+        return []
+    said = b"".join(_read_on(objects, pod, _Place(), lines))
+    return said.decode("utf-8", "replace").splitlines()[-lines:]
 
 
 def _read_on(

@@ -149,7 +149,7 @@ def listed(document: Document) -> Resource:
     return replace(
         resource,
         namespace=metadata.get("namespace", ""),
-        resource_version=int(metadata["resourceVersion"]),
+        resource_version=int(metadata.get("resourceVersion") or 0),
     )
 
 

@@ -1,0 +1,411 @@
+"""The verbs on a cluster: what a laptop's do here and now is asked for there, and followed.
+
+Documents go to the API, the operator has the work done, and `.status` tells how far it is.
+What a report says beyond that is read from the log of the job, which ends with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from strandline.adapters.kube.changes import Changes
+from strandline.adapters.kube.job_logs import last_lines
+from strandline.api.checks import check_name
+from strandline.api.datasets import wanted_dataset
+from strandline.api.job_reports import REPORT_MARK
+from strandline.api.running import Advance, StopRequested
+from strandline.api.searches import (
+    free_name,
+    raised_budget,
+    refuse_other_search,
+    search_line,
+    wanted_search,
+)
+from strandline.compose import ClusterPlatform
+from strandline.jobs.search import SearchProgress
+from strandline.ports import Resource
+from strandline.spec.conditions import (
+    READY,
+    STALLED,
+    SUSPENDED,
+    get_condition,
+    is_true,
+)
+from strandline.spec.errors import (
+    OUTCOMES,
+    FailedRunError,
+    InterruptedRunError,
+    InvalidSpecError,
+    NotFoundError,
+    StrandlineError,
+    UnavailableError,
+)
+from strandline.spec.records import (
+    BestValue,
+    ImportReport,
+    Record,
+    TrainingReport,
+    TrainReport,
+    Trial,
+    TrialState,
+)
+from strandline.spec.v1alpha1 import DatasetRef, DatasetSpec, SearchSpec, TrainingSpec, to_document
+
+if TYPE_CHECKING:
+    from strandline.jobs.training import TrainingProgress
+
+_LOOK_SECONDS = 0.5
+_REPORT_LINES = 20
+AnyReport = TypeVar("AnyReport", bound=Record)
+
+
+class ClusterVerbs:
+    """The verbs of `strandline.api`, in one namespace of a cluster."""
+
+    def __init__(self, platform: ClusterPlatform, say: Callable[[str], None]) -> None:
+        """Tell `say` what a person should know meanwhile."""
+        self._platform = platform
+        self._objects = platform.objects
+        self._say = say
+
+    def import_dataset(
+        self,
+        name: str,
+        source: str | Path,
+        *,
+        format: str,  # noqa: A002 – the kind's own word
+        task: str,
+        root: str | Path | None = None,
+        workers: int | None = None,
+        progress: Advance | None = None,
+        stop_requested: StopRequested | None = None,
+    ) -> ImportReport:
+        """Apply a Dataset and follow its import.
+
+        Raises:
+            InvalidSpecError: an option breaks a rule, or means something of this machine.
+            UnavailableError: the images are imported, but the report cannot be read any more.
+        """
+        check_name(name)
+        if workers is not None:
+            raise InvalidSpecError("--workers is of this machine: the operator's jobs.resources")
+        for address in filter(None, (source, root)):
+            if not str(address).startswith("s3://"):
+                raise InvalidSpecError(
+                    f"{address} is on this machine, which pods do not see: upload it to a bucket "
+                    "and name it as s3://BUCKET/PREFIX"
+                )
+        there = self._find("Dataset", name)
+        kept = DatasetSpec.model_validate(there.spec) if there else None
+        folder = None if root is None else str(root)
+        wanted = wanted_dataset(str(source), folder, kept, format=format, task=task)
+        applied = self._apply("Dataset", name, to_document(wanted))
+
+        def tell(resource: Resource) -> None:
+            done, _, total = str(resource.status.get("progress") or "").partition("/")
+            if progress is not None and done.isdigit():
+                progress(int(done), int(total) if total.isdigit() else 0)
+
+        ended = self._follow(applied, tell, stop_requested)
+        report = self._report(ended, ImportReport)
+        if report is None:
+            raise UnavailableError(
+                f"dataset/{name} is imported ({self._said(ended)}), but its report, which names "
+                "labels and refused files, ended with the log of its job"
+            )
+        return report
+
+    def train(
+        self,
+        dataset: str,
+        *,
+        model: str | None = None,
+        search: str | None = None,
+        progress: Callable[[SearchProgress], None] | None = None,
+        stop_requested: StopRequested | None = None,
+        **options: Any,
+    ) -> TrainReport:
+        """Apply a Search and follow it; `options` are those of `wanted_search`."""
+        version = self._objects.get("Dataset", dataset).status.get("version")
+        if version is None:
+            raise NotFoundError(f"dataset/{dataset} has no version yet: is it imported?")
+        spec = wanted_search(DatasetRef(name=dataset, version=version), model=model, **options)
+        searches = {each.name: each for each in self._objects.list_objects("Search")}
+        name = search or free_name(searches, model or dataset)
+        check_name(name)
+        refuse_other_search(searches.get(name), spec)
+        applied = self._apply("Search", name, to_document(spec))
+        return self._follow_search(applied, progress, stop_requested)
+
+    def resume_search(
+        self,
+        name: str,
+        *,
+        budget: str | None = None,
+        trials: int | None = None,
+        progress: Callable[[SearchProgress], None] | None = None,
+        stop_requested: StopRequested | None = None,
+    ) -> TrainReport:
+        """Change a Search's budget, take it out of suspension, and follow it.
+
+        Raises:
+            InvalidSpecError: it has ended, and no more budget is given.
+        """
+        there = self._objects.get("Search", name)
+        before = SearchSpec.model_validate(there.spec)
+        wanted = raised_budget(before, budget, trials)
+        changed = there
+        if wanted != before:
+            changes = {"budget": to_document(wanted.budget), "suspend": wanted.suspend}
+            changed = self._objects.change_spec(there, changes)
+        elif is_true(there.status, STALLED, there.generation):
+            raise InvalidSpecError(
+                f"search/{name} has failed ({self._said(there)}): the operator goes on with it "
+                "when its spec changes, so give it more with --budget or --trials"
+            )
+        return self._follow_search(changed, progress, stop_requested)
+
+    def resume_training(
+        self,
+        name: str,
+        *,
+        progress: Callable[[TrainingProgress], None] | None = None,
+        stop_requested: StopRequested | None = None,
+    ) -> TrainingReport:
+        """Take a Training out of suspension, and follow it."""
+        from strandline.jobs.training import TrainingProgress
+
+        there = self._objects.get("Training", name)
+        if TrainingSpec.model_validate(there.spec).suspend:
+            there = self._objects.change_spec(there, {"suspend": False})
+
+        def tell(resource: Resource) -> None:
+            total = int((resource.spec.get("schedule") or {}).get("epochs") or 0)
+            if progress is not None and total:
+                progress(TrainingProgress("training", resource.status.get("epoch") or 0, total))
+
+        started = self._platform.clock.monotonic()
+        ended = self._follow(there, tell, stop_requested)
+        report = self._report(ended, TrainingReport)
+        if report is not None:
+            return report
+        status = ended.status
+        return TrainingReport(
+            training=name,
+            model=status.get("model") or "",
+            version=status.get("modelVersion") or 0,
+            epochs=status.get("epoch") or 0,
+            metric=status["metric"],
+            value=status["value"],
+            seconds=round(self._platform.clock.monotonic() - started, 3),
+        )
+
+    def list_datasets(self) -> list[dict[str, Any]]:
+        """Return the newest version of each dataset; what only the catalog knows is None."""
+        found = self._objects.list_objects("Dataset")
+        return [_dataset_line(each) for each in found if each.status.get("version")]
+
+    def list_models(self) -> list[dict[str, Any]]:
+        """Return the version of each model that predicts; what only the catalog knows is None."""
+        found = self._objects.list_objects("Model")
+        return [_model_line(each) for each in found if each.status.get("version")]
+
+    def list_searches(self) -> list[dict[str, Any]]:
+        """Return name, dataset, state, trials, best and model of each search, by name."""
+        return [search_line(each) for each in self._objects.list_objects("Search")]
+
+    # ------------------------------------------------------------ following
+
+    def _apply(self, kind: str, name: str, spec: dict[str, Any]) -> Resource:
+        resource, outcome = self._objects.apply(kind, name, {"spec": spec})
+        self._say(f"{kind.lower()}/{name} {outcome}")
+        return resource
+
+    def _follow_search(
+        self,
+        applied: Resource,
+        progress: Callable[[SearchProgress], None] | None,
+        stop_requested: StopRequested | None,
+    ) -> TrainReport:
+        clock = self._platform.clock
+        started = clock.monotonic()
+
+        def tell(resource: Resource) -> None:
+            if progress is not None:
+                progress(_progress_of(resource, clock.monotonic() - started))
+
+        ended = self._follow(applied, tell, stop_requested)
+        report = self._report(ended, TrainReport)
+        if report is not None:
+            return report
+        return _report_of(ended, round(clock.monotonic() - started, 3))
+
+    def _follow(
+        self,
+        applied: Resource,
+        tell: Callable[[Resource], None],
+        stop_requested: StopRequested | None,
+    ) -> Resource:
+        """Tell how the object stands until it is as asked; return it then.
+
+        Raises:
+            NotFoundError: it was deleted meanwhile.
+            InterruptedRunError: `stop_requested`, or somebody suspended it.
+            StrandlineError: it failed, with the error that its job had.
+        """
+        kind, name = applied.kind, applied.name
+        shown = f"{kind.lower()}/{name}"
+        newest = applied
+        with Changes(self._objects, [(kind, name)], self._say) as news:
+            while True:
+                if stop_requested is not None and stop_requested():
+                    raise InterruptedRunError(
+                        f"{shown} goes on in namespace {self._objects.namespace}: look with "
+                        f"`logs -f {shown}` or `wait {shown} --for=condition=Complete`, end it "
+                        f"with `delete {shown}`"
+                    )
+                change = news.next(_LOOK_SECONDS)
+                if change is not None and change.resource is not None:
+                    if change.resource.uid != applied.uid:
+                        continue
+                    if change.gone:
+                        raise NotFoundError(f"{shown} was deleted while it was followed")
+                    newest = change.resource
+                elif change is not None:
+                    continue
+                tell(newest)
+                if newest.generation >= applied.generation and self._is_done(newest):
+                    return newest
+
+    def _is_done(self, resource: Resource) -> bool:
+        """Return whether the object is as asked.
+
+        Raises:
+            InterruptedRunError, StrandlineError: as `_follow`.
+        """
+        status, generation = resource.status, resource.generation
+        if is_true(status, READY, generation):
+            return True
+        if is_true(status, STALLED, generation):
+            raise _error_of(resource)
+        if is_true(status, SUSPENDED, generation):
+            raise InterruptedRunError(
+                f"{resource.kind.lower()}/{resource.name} is suspended, and keeps its state: go on "
+                f"with `{resource.kind.lower()} resume {resource.name}`"
+            )
+        return False
+
+    def _report(self, ended: Resource, cls: type[AnyReport]) -> AnyReport | None:
+        """Return the report at the end of the job's log; None when it is not there any more."""
+        with suppress(StrandlineError):
+            for line in reversed(last_lines(self._objects, ended, _REPORT_LINES)):
+                if line.startswith(REPORT_MARK):
+                    with suppress(ValidationError):
+                        return cls.model_validate_json(line.removeprefix(REPORT_MARK))
+        return None
+
+    def _said(self, resource: Resource) -> str:
+        ready = get_condition(resource.status, READY) or {}
+        return str(ready.get("message") or "nothing is said about it").rstrip(".")
+
+    def _find(self, kind: str, name: str) -> Resource | None:
+        try:
+            return self._objects.get(kind, name)
+        except NotFoundError:
+            return None
+
+
+def _error_of(resource: Resource) -> StrandlineError:
+    """Return the error that made the object fail: the condition's reason is its class."""
+    stalled = get_condition(resource.status, STALLED)
+    assert stalled is not None
+    reason = stalled["reason"]
+    classes = {outcome.reason: cls for cls, outcome in OUTCOMES.items()}
+    text = f"{resource.kind.lower()}/{resource.name} failed: {reason}: {stalled['message']}"
+    return classes.get(reason, FailedRunError)(text)
+
+
+def _progress_of(resource: Resource, elapsed_seconds: float) -> SearchProgress:
+    """Return what a Search's status tells of its progress."""
+    status = resource.status
+    done, _, total = str(status.get("progress") or "").partition("/")
+    best = status.get("best")
+    counts = status.get("trials") or {}
+    ready = get_condition(status, READY) or {"reason": "Pending", "message": "nobody looked yet"}
+    working = ready["reason"] in ("Searching", "SearchEnded")
+    return SearchProgress(
+        trial=None,
+        best=_best_trial(resource.uid, best) if best else None,
+        counts={state: counts.get(state.value, 0) for state in TrialState},
+        elapsed_seconds=elapsed_seconds,
+        seconds_left=None,
+        value_name=resource.spec["objectives"][0]["metric"],
+        stage="searching" if working else f"{ready['reason']}: {ready['message']}",
+        done=int(done) if done.isdigit() else 0,
+        total=int(total) if total.isdigit() else 0,
+    )
+
+
+def _best_trial(uid: str, best: dict[str, Any]) -> Trial:
+    return Trial(
+        search=uid,
+        number=best["number"],
+        candidate={},
+        state=TrialState.COMPLETED,
+        metrics={best["metric"]: best["value"]},
+    )
+
+
+def _report_of(ended: Resource, seconds: float) -> TrainReport:
+    """Return the report of a search whose job's log is gone, as its status tells."""
+    status = ended.status
+    counts = status.get("trials") or {}
+    best = status["best"]
+    return TrainReport(
+        search=ended.name,
+        model=status.get("model") or "",
+        version=status.get("modelVersion") or 0,
+        trials=counts.get("completed", 0) + counts.get("pruned", 0),
+        best=BestValue(metric=best["metric"], value=best["value"]),
+        seconds=seconds,
+    )
+
+
+def _dataset_line(resource: Resource) -> dict[str, Any]:
+    status = resource.status
+    return {
+        "dataset": resource.name,
+        "version": status["version"],
+        "digest": status.get("digest"),
+        "task": None,
+        "labels": None,
+        "label_count": status.get("labels"),
+        "items_object": None,
+        "items": status.get("items"),
+        "labeled": status.get("labeled"),
+        "parent": None,
+        "created_at": None,
+    }
+
+
+def _model_line(resource: Resource) -> dict[str, Any]:
+    status = resource.status
+    metric, _, value = str(status.get("headline") or "").partition("=")
+    return {
+        "model": resource.name,
+        "version": status["version"],
+        "bundle": status.get("bundle"),
+        "task": status.get("task"),
+        "labels": None,
+        "label_count": status.get("labels"),
+        "dataset": status.get("dataset"),
+        "dataset_digest": None,
+        "search": None,
+        "metrics": {metric: float(value)} if value else {},
+        "created_at": None,
+    }
