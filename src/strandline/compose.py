@@ -10,7 +10,7 @@ import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
@@ -32,9 +32,10 @@ from strandline.spec.errors import InvalidSpecError, MissingExtraError
 from strandline.spec.settings import S3Settings, Settings, load_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from strandline.adapters.kube.objects import KubeObjects
+    from strandline.adapters.kube.reader_pod import RunIn
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +65,13 @@ class ClusterPlatform:
     """A namespace of a cluster, as its user sees it.
 
     Attributes:
+        run_in: runs a command in a pod.
         pinned: the user named it, so that documents of other namespaces are a mistake.
     """
 
     objects: KubeObjects
     clock: Clock
+    run_in: RunIn
     pinned: bool = False
 
 
@@ -84,12 +87,32 @@ def cluster(
     require_extra("cluster", ("kubernetes", "prometheus_client"))
     from strandline.adapters.kube.api import KubeApi
     from strandline.adapters.kube.connection import load_configuration
+    from strandline.adapters.kube.exec_channel import open_exec
     from strandline.adapters.kube.objects import KubeObjects
 
     configuration, own = load_configuration(kubeconfig, context)
     api = KubeApi(configuration, own, field_manager="strandline-cli")
     objects = KubeObjects(api, str(configuration.host), namespace or own)
-    return ClusterPlatform(objects, SystemClock(), pinned=namespace is not None)
+    run_in = partial(open_exec, configuration)
+    return ClusterPlatform(objects, SystemClock(), run_in, pinned=namespace is not None)
+
+
+@contextmanager
+def reading(cluster: ClusterPlatform, say: Callable[[str], None]) -> Iterator[Platform]:
+    """Read the catalog and the store of a namespace while the body runs; write nothing.
+
+    Only pods reach them, so one is started there, by the rights of whoever asks.
+
+    Raises:
+        PermissionDeniedError: those rights do not allow it.
+        UnavailableError: the pod does not come to run.
+    """
+    from strandline.adapters.kube.reader_pod import reader_pod
+    from strandline.adapters.remote_reads import Asking, remote_catalog, remote_store
+
+    with reader_pod(cluster.objects, cluster.clock, cluster.run_in, say) as channel:
+        asking = Asking(channel)
+        yield Platform(load_settings(), remote_store(asking), remote_catalog(asking), cluster.clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,15 +6,17 @@ What a report says beyond that is read from the log of the job, which ends with 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
 
+from strandline import compose
 from strandline.adapters.kube.changes import Changes
 from strandline.adapters.kube.job_logs import last_lines
+from strandline.api import models, searches
 from strandline.api.checks import check_name
 from strandline.api.datasets import wanted_dataset
 from strandline.api.job_reports import REPORT_MARK
@@ -27,6 +29,7 @@ from strandline.api.searches import (
     wanted_search,
 )
 from strandline.compose import ClusterPlatform
+from strandline.jobs.models import is_bundle_file
 from strandline.jobs.search import SearchProgress
 from strandline.ports import Resource
 from strandline.spec.conditions import (
@@ -57,7 +60,10 @@ from strandline.spec.records import (
 from strandline.spec.v1alpha1 import DatasetRef, DatasetSpec, SearchSpec, TrainingSpec, to_document
 
 if TYPE_CHECKING:
+    from strandline.jobs.evaluate import Evaluation
+    from strandline.jobs.found_cells import FoundCell
     from strandline.jobs.training import TrainingProgress
+    from strandline.spec.progress import ProgressReport
 
 _LOOK_SECONDS = 0.5
 _REPORT_LINES = 20
@@ -135,10 +141,10 @@ class ClusterVerbs:
         if version is None:
             raise NotFoundError(f"dataset/{dataset} has no version yet: is it imported?")
         spec = wanted_search(DatasetRef(name=dataset, version=version), model=model, **options)
-        searches = {each.name: each for each in self._objects.list_objects("Search")}
-        name = search or free_name(searches, model or dataset)
+        taken = {each.name: each for each in self._objects.list_objects("Search")}
+        name = search or free_name(taken, model or dataset)
         check_name(name)
-        refuse_other_search(searches.get(name), spec)
+        refuse_other_search(taken.get(name), spec)
         applied = self._apply("Search", name, to_document(spec))
         return self._follow_search(applied, progress, stop_requested)
 
@@ -218,6 +224,35 @@ class ClusterVerbs:
     def list_searches(self) -> list[dict[str, Any]]:
         """Return name, dataset, state, trials, best and model of each search, by name."""
         return [search_line(each) for each in self._objects.list_objects("Search")]
+
+    # ------------------------------------------------------------ reading
+
+    def search_progress(self, search: str, **options: Any) -> ProgressReport:
+        """Return how a search stands, as `strandline.api.search_progress` does."""
+        with compose.reading(self._platform, self._say) as platform:
+            return searches.search_progress(search, platform=platform, **options)
+
+    def found_cell(self, search: str, **options: Any) -> FoundCell:
+        """Return the cell that a search found, as `strandline.api.found_cell` does."""
+        with compose.reading(self._platform, self._say) as platform:
+            return searches.found_cell(search, platform=platform, **options)
+
+    def evaluate(self, model: str, **options: Any) -> Evaluation:
+        """Evaluate a model here, on images that are read from there."""
+        with compose.reading(self._platform, self._say) as platform:
+            return models.evaluate(model, platform=platform, **options)
+
+    def predict(self, model: str, paths: Sequence[str | Path], **options: Any) -> Iterator[Any]:
+        """Predict images of this machine, here, with a model that is read from there."""
+        if is_bundle_file(model):
+            return models.predict(model, paths, **options)
+        with compose.reading(self._platform, self._say) as platform:
+            return models.predict(model, paths, platform=platform, **options)
+
+    def export(self, model: str, **options: Any) -> Sequence[Path]:
+        """Write a model that is read from there to a folder of this machine."""
+        with compose.reading(self._platform, self._say) as platform:
+            return models.export(model, platform=platform, **options)
 
     # ------------------------------------------------------------ following
 

@@ -11,6 +11,7 @@ import click
 
 from strandline import __version__
 from strandline.cli import (
+    answer_reads,
     data,
     katib,
     learning,
@@ -75,7 +76,16 @@ def completion(shell: str) -> None:
     click.echo(cls(main, {}, "strandline", "_STRANDLINE_COMPLETE").source())
 
 
-for _module in (data, learning, networks, search_progress, predicting, resources, katib):
+for _module in (
+    data,
+    learning,
+    networks,
+    search_progress,
+    predicting,
+    resources,
+    katib,
+    answer_reads,
+):
     for _command in _module.COMMANDS:
         main.add_command(_command)
 
