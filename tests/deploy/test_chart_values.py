@@ -21,7 +21,7 @@ from tests.deploy.chart import (
 )
 
 from strandline.adapters.kube.metrics import OperatorMetrics
-from strandline.spec.operator_config import OperatorConfig, read_operator_config
+from strandline.spec.operator_config import RAY_VERSION, OperatorConfig, read_operator_config
 
 _SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 # Maps whose keys are the user's.
@@ -92,6 +92,14 @@ def test_trials_run_in_the_pod_of_the_search_unless_there_is_a_ray() -> None:
     assert static.ray_address == f"strandline-ray-head.{NAMESPACE}.svc:6379"
     assert static.token_secret is not None
     assert static.token_secret.name == "strandline-ray-token"
+
+
+def test_kuberay_is_told_the_version_of_ray_in_the_images() -> None:
+    values = {"execution": {"mode": "kuberay", "rayVersion": "2.61.0"}}
+    assert _config(render(values)).execution.ray_version == "2.61.0"
+    assert _config(render({})).execution.ray_version == RAY_VERSION
+    with pytest.raises(HelmError, match="rayVersion"):
+        render({"execution": {"rayVersion": "2.61"}})
 
 
 def test_the_namespaced_mode_looks_after_its_own_namespace() -> None:

@@ -12,6 +12,7 @@ lease:
   durationSeconds: {{ .Values.operator.leaseDurationSeconds }}
 execution:
   mode: {{ $mode }}
+  rayVersion: {{ .Values.execution.rayVersion }}
   nodesAppear: {{ .Values.execution.nodesAppear }}
   {{- if eq $mode "static" }}
   rayAddress: {{ include "strandline.rayAddress" . }}
