@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from strandline.adapters.clock import SystemClock
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from strandline.adapters.kube.objects import KubeObjects
     from strandline.adapters.kube.reader_pod import RunIn
+    from strandline.spec.operator_config import JobSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +111,21 @@ def reading(cluster: ClusterPlatform, say: Callable[[str], None]) -> Iterator[Pl
     from strandline.adapters.kube.reader_pod import reader_pod
     from strandline.adapters.remote_reads import Asking, remote_catalog, remote_store
 
-    with reader_pod(cluster.objects, cluster.clock, cluster.run_in, say) as channel:
+    with reader_pod(cluster.objects, cluster.clock, cluster.run_in, _job_template, say) as channel:
         asking = Asking(channel)
         yield Platform(load_settings(), remote_store(asking), remote_catalog(asking), cluster.clock)
+
+
+def _job_template(namespace: str, settings: JobSettings) -> dict[str, Any]:
+    """Return the pod template of an import's job."""
+    from strandline.control.pods import make_job
+    from strandline.spec.actions import ANYWHERE
+    from strandline.spec.operator_config import Execution
+
+    made = Resource("Dataset", "none", "0" * 8, 1, 0, {}, {}, {}, {}, SystemClock().now())
+    job = make_job(made, namespace, 1, 0, ANYWHERE, settings, Execution())
+    template: dict[str, Any] = job["spec"]["template"]
+    return template
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from typing import Any
 
 from tests.cluster.binaries import missing
 from tests.cluster.control_plane import ControlPlane, control_plane, programs
+from tests.cluster.kubectl import Kubectl
 from tests.servers.absent import skip_or_fail
 
 from strandline.adapters.kube.api import KubeApi
@@ -335,15 +336,15 @@ def bare_plane(folder: Path) -> Iterator[ControlPlane]:
         names = " ".join(absent)
         skip_or_fail(f"not built: run `python -m tests.cluster.binaries {names}`")
     with control_plane(folder) as plane:
-        _install_kinds(plane)
+        install_kinds(plane.kubeconfig)
         yield plane
 
 
-def _install_kinds(plane: ControlPlane) -> None:
+def install_kinds(kubeconfig: Path) -> None:
     """Install the CRDs and wait until they are served."""
-    api = KubeApi.connect(plane.kubeconfig)
+    api, kubectl = KubeApi.connect(kubeconfig), Kubectl(kubeconfig)
     for path in sorted(CRDS.glob("strandline.dev_*.yaml")):
-        plane.kubectl("apply", "--server-side", "-f", str(path))
+        kubectl("apply", "--server-side", "-f", str(path))
     end = time.monotonic() + _WAIT_SECONDS
     for resource in TYPES.values():
         while True:

@@ -18,6 +18,7 @@ import yaml
 from click.testing import CliRunner, Result
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.operator_place import bare_plane
+from tests.cluster.people import EDIT_KINDS, LOOK_AT_PODS, VIEW_KINDS, let
 from tests.servers.loopback import free_port
 
 from strandline.adapters.kube.api import KubeApi
@@ -26,8 +27,6 @@ from strandline.adapters.kube.resources import PODS, ObjectKey
 from strandline.cli.main import main
 from strandline.spec.attempts import LABEL_ATTEMPT, LABEL_NAME, LABEL_UID
 from strandline.spec.conditions import Why, mark_done, mark_failed, mark_working
-from strandline.spec.naming import Scope
-from strandline.spec.v1alpha1 import KINDS
 
 pytestmark = [pytest.mark.apiserver]
 
@@ -41,22 +40,8 @@ ALL = f"{DATASET}---\n{SEARCH}---\n{MODEL}"
 _numbers = count()
 PLUGIN = "from strandline.cli.main import kubectl_main; kubectl_main()"
 
-# What the built-in role `edit` and those that the chart adds to it allow, as far as it is used.
-EDIT = [
-    {
-        "apiGroups": ["strandline.dev"],
-        "resources": sorted(
-            model.names.plural for model in KINDS.values() if model.names.scope is Scope.NAMESPACED
-        ),
-        "verbs": ["create", "delete", "get", "list", "patch", "update", "watch"],
-    },
-    {
-        "apiGroups": [""],
-        "resources": ["events", "pods", "pods/log"],
-        "verbs": ["get", "list", "watch"],
-    },
-]
-VIEW = [{**EDIT[0], "verbs": ["get", "list", "watch"]}, EDIT[1]]
+EDIT = [*EDIT_KINDS, LOOK_AT_PODS]
+VIEW = [*VIEW_KINDS, LOOK_AT_PODS]
 
 
 @pytest.fixture(scope="module")
@@ -112,6 +97,14 @@ class Person:
             assert time.monotonic() < end, f"no {kind} {name}"
             time.sleep(0.1)
 
+    def until_listed(self) -> None:
+        """Wait until the person's command has listed what it is going to watch."""
+        path = f"/namespaces/{self.namespace}/searches?fieldSelector="
+        end = time.monotonic() + 60
+        while path not in self.plane.audit_log.read_text("utf-8"):
+            assert time.monotonic() < end
+            time.sleep(0.1)
+
     def say(
         self, kind: str, name: str, mark: Callable[..., Any], reason: str, **fields: Any
     ) -> None:
@@ -140,17 +133,10 @@ def make_person(kinds: ControlPlane, monkeypatch: pytest.MonkeyPatch, tmp_path: 
     def make(rules: list[Any]) -> Person:
         number = next(_numbers)
         namespace, name = f"people-{number}", f"ann-{number}"
-        role = {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "own"}
-        user = {"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": name}
-        metadata = {"name": "own", "namespace": namespace}
-        kind = {"apiVersion": "rbac.authorization.k8s.io/v1", "metadata": metadata}
         kinds.kubectl.apply(
             {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
         )
-        kinds.kubectl.apply(
-            {**kind, "kind": "Role", "rules": rules},
-            {**kind, "kind": "RoleBinding", "roleRef": role, "subjects": [user]},
-        )
+        let(kinds.kubectl, namespace, name, rules)
         kubeconfig = kinds.user(name)
         document = yaml.safe_load(kubeconfig.read_text())
         document["contexts"][0]["context"]["namespace"] = namespace

@@ -14,9 +14,12 @@ from typing import Any
 import yaml
 from tests.deploy.chart import ROOT, Document, Rendering, render
 
+from strandline.spec.operator_config import JOB_SETTINGS
+
 MANIFESTS = ROOT / "manifests"
 _NOTICE = "# Made from the chart by `make manifests`. Do not edit: change helm/strandline.\n"
 _CONFIG = "strandline-operator"
+_CONFIGURATIONS = (_CONFIG, JOB_SETTINGS)
 
 _BASE: Document = {
     "crds": {"install": False},
@@ -62,11 +65,12 @@ def _keyed(rendering: Rendering) -> Mapping[Key, Document]:
     """Return the documents by kind and name, as kustomize is to have them.
 
     The configuration is left to a generator, whose names make a change restart the operator.
+    The copy of it that people's commands read would not follow it, and they can do without.
     """
     return {
         (each["kind"], each["metadata"]["name"]): _without_helm(each)
         for each in rendering.documents
-        if not (each["kind"] == "ConfigMap" and each["metadata"]["name"] == _CONFIG)
+        if not (each["kind"] == "ConfigMap" and each["metadata"]["name"] in _CONFIGURATIONS)
         and "helm.sh/hook" not in each["metadata"].get("annotations", {})
     }
 

@@ -21,7 +21,14 @@ from tests.deploy.chart import (
 )
 
 from strandline.adapters.kube.metrics import OperatorMetrics
-from strandline.spec.operator_config import RAY_VERSION, OperatorConfig, read_operator_config
+from strandline.spec.operator_config import (
+    JOB_SETTINGS,
+    JOB_SETTINGS_KEY,
+    RAY_VERSION,
+    OperatorConfig,
+    read_job_settings,
+    read_operator_config,
+)
 
 _SCHEMA = json.loads((CHART / "values.schema.json").read_text("utf-8"))
 # Maps whose keys are the user's.
@@ -92,6 +99,19 @@ def test_trials_run_in_the_pod_of_the_search_unless_there_is_a_ray() -> None:
     assert static.ray_address == f"strandline-ray-head.{NAMESPACE}.svc:6379"
     assert static.token_secret is not None
     assert static.token_secret.name == "strandline-ray-token"
+
+
+def test_commands_that_read_are_told_what_the_operator_is_told_of_jobs() -> None:
+    values = {"namespaces": ["team-a"], "jobs": {"env": {"A": "b"}, "priorityClassName": "low"}}
+    rendering = render(values)
+    found = [
+        each
+        for each in rendering.documents
+        if each["kind"] == "ConfigMap" and each["metadata"]["name"] == JOB_SETTINGS
+    ]
+    assert [each["metadata"]["namespace"] for each in found] == [NAMESPACE, "team-a"]
+    for each in found:
+        assert read_job_settings(each["data"][JOB_SETTINGS_KEY]) == _config(rendering).jobs
 
 
 def test_kuberay_is_told_the_version_of_ray_in_the_images() -> None:

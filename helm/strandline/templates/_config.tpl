@@ -34,41 +34,46 @@ execution:
   {{- end }}
   {{- end }}
 jobs:
-  image: {{ include "strandline.image" (list . .Values.jobs.image) }}
-  imagePullPolicy: {{ .Values.jobs.image.pullPolicy }}
-  {{- with .Values.imagePullSecrets }}
-  imagePullSecrets: {{ toJson . }}
-  {{- end }}
-  storageSecret: {{ include "strandline.storageSecret" . }}
-  serviceAccount: {{ .Values.jobs.serviceAccount }}
-  {{- with .Values.jobs.priorityClassName }}
-  priorityClass: {{ . }}
-  {{- end }}
-  graceSeconds: {{ .Values.jobs.graceSeconds }}
-  ttl: {{ .Values.jobs.ttl }}
-  runAsUser: {{ .Values.jobs.runAsUser | int64 }}
-  {{- with .Values.jobs.resources }}
-  resources:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.jobs.env }}
-  env:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.jobs.extraVolumes }}
-  volumes:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.jobs.extraVolumeMounts }}
-  volumeMounts:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.jobs.nodeSelector }}
-  nodeSelector:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
-  {{- with .Values.jobs.tolerations }}
-  tolerations:
-    {{- toYaml . | nindent 4 }}
-  {{- end }}
+  {{- include "strandline.jobSettings" . | nindent 2 }}
+{{- end -}}
+
+{{/* What the pods of all jobs have in common; commands that read are given it, too. */}}
+{{- define "strandline.jobSettings" -}}
+image: {{ include "strandline.image" (list . .Values.jobs.image) }}
+imagePullPolicy: {{ .Values.jobs.image.pullPolicy }}
+{{- with .Values.imagePullSecrets }}
+imagePullSecrets: {{ toJson . }}
+{{- end }}
+storageSecret: {{ include "strandline.storageSecret" . }}
+serviceAccount: {{ .Values.jobs.serviceAccount }}
+{{- with .Values.jobs.priorityClassName }}
+priorityClass: {{ . }}
+{{- end }}
+graceSeconds: {{ .Values.jobs.graceSeconds }}
+ttl: {{ .Values.jobs.ttl }}
+runAsUser: {{ .Values.jobs.runAsUser | int64 }}
+{{- with .Values.jobs.resources }}
+resources:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.jobs.env }}
+env:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.jobs.extraVolumes }}
+volumes:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.jobs.extraVolumeMounts }}
+volumeMounts:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.jobs.nodeSelector }}
+nodeSelector:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .Values.jobs.tolerations }}
+tolerations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end -}}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -29,8 +29,16 @@ from strandline.spec.rules import Rule, SpecModel, distinct
 
 RayWorkers = Annotated[StrictInt, Field(ge=0, le=10_000)]
 
+AnyModel = TypeVar("AnyModel", bound=SpecModel)
+
 RAY_VERSION = "2.60.0"
 """What the platform is tested with, and its image of jobs has."""
+
+JOB_SETTINGS = "strandline-jobs"
+"""ConfigMap in which the chart tells the people of a namespace what pods of jobs are like."""
+
+JOB_SETTINGS_KEY = "jobs.yaml"
+"""Its one entry."""
 
 DEFAULT_PATH = Path("/etc/strandline/operator.yaml")
 
@@ -218,13 +226,26 @@ def read_operator_config(text: str, path: str = "operator.yaml") -> OperatorConf
     Raises:
         InvalidSpecError: it is no YAML, or breaks a rule; the message names each field.
     """
+    return _read(OperatorConfig, text, path)
+
+
+def read_job_settings(text: str, path: str = JOB_SETTINGS_KEY) -> JobSettings:
+    """Parse what the chart tells of jobs.
+
+    Raises:
+        InvalidSpecError: as `read_operator_config`.
+    """
+    return _read(JobSettings, text, path)
+
+
+def _read(model: type[AnyModel], text: str, path: str) -> AnyModel:
     try:
         document: Any = yaml.safe_load(text)
     except yaml.YAMLError as error:
         first = re.sub(r"\s+", " ", str(error))
         raise InvalidSpecError(f"{path} is no YAML: {first}") from error
     try:
-        return OperatorConfig.model_validate(document or {})
+        return model.model_validate(document or {})
     except ValidationError as error:
         found = "; ".join(
             f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()

@@ -1,7 +1,7 @@
 """A pod for as long as a command line reads what only pods reach: the catalog and the store.
 
-It is made by the rights of whoever asks, of what the operator's Jobs in the same namespace are
-made of: their image, their storage Secret, their restricted security. Keys never leave it.
+It is made by the rights of whoever asks, and of what the operator's Jobs in the same namespace
+are made of: their image, their storage Secret, their restricted security. Keys never leave it.
 It waits, the questions come by `exec` (so that no answer lands in a log), and it ends with the
 command, or after a quarter of an hour when that is killed.
 """
@@ -18,11 +18,17 @@ from typing import Any
 from strandline.adapters.kube.kinds import JOB_SELECTOR
 from strandline.adapters.kube.objects import KubeObjects
 from strandline.adapters.kube.refusals import explained
-from strandline.adapters.kube.resources import JOBS, PODS, Document, ObjectKey, key_of
+from strandline.adapters.kube.resources import CONFIG_MAPS, JOBS, PODS, Document, ObjectKey, key_of
 from strandline.adapters.remote_reads import Channel
 from strandline.ports import Clock
 from strandline.spec.attempts import LABEL_KIND
 from strandline.spec.errors import NotFoundError, StrandlineError, UnavailableError
+from strandline.spec.operator_config import (
+    JOB_SETTINGS,
+    JOB_SETTINGS_KEY,
+    JobSettings,
+    read_job_settings,
+)
 
 RunIn = Callable[[ObjectKey, str, list[str]], AbstractContextManager[Channel]]
 """Runs a command in a container of a pod."""
@@ -48,18 +54,25 @@ _AMOUNTS = {
 
 @contextmanager
 def reader_pod(
-    objects: KubeObjects, clock: Clock, run_in: RunIn, say: Callable[[str], None]
+    objects: KubeObjects,
+    clock: Clock,
+    run_in: RunIn,
+    make_template: Callable[[str, JobSettings], Document],
+    say: Callable[[str], None],
 ) -> Iterator[Channel]:
     """Run `answer-reads` in a pod of the namespace while the body runs.
 
+    Args:
+        make_template: returns the pod template of a job in a namespace.
+
     Raises:
         PermissionDeniedError: whoever asks may not start pods there, or run commands in them.
-        NotFoundError: no Job is there whose image and storage could be taken.
+        NotFoundError: nothing there tells what the pods of jobs are like.
         UnavailableError: the pod does not come to run.
     """
     with explained(objects.host, objects.namespace):
         _sweep(objects)
-        pod = _make(objects)
+        pod = reader_document(objects.namespace, _template(objects, make_template))
         objects.api.create(PODS, pod)
     key = key_of(pod)
     try:
@@ -95,17 +108,29 @@ def reader_document(namespace: str, template: Document) -> Document:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
 
 
-def _make(objects: KubeObjects) -> Document:
+def _template(
+    objects: KubeObjects, make_template: Callable[[str, JobSettings], Document]
+) -> Document:
+    """Return the pod template of a job: as the chart tells, else as a Job that is there has it."""
+    try:
+        told = objects.api.get(CONFIG_MAPS, ObjectKey(objects.namespace, JOB_SETTINGS))
+    except NotFoundError:
+        return _template_of_a_job(objects)
+    return make_template(objects.namespace, read_job_settings(told["data"][JOB_SETTINGS_KEY]))
+
+
+def _template_of_a_job(objects: KubeObjects) -> Document:
     jobs = objects.api.list_all(JOBS, objects.namespace, JOB_SELECTOR).items
     if not jobs:
         raise NotFoundError(
-            f"this reads through a pod like those of Strandline's jobs, and namespace "
-            f"{objects.namespace} has no Job left to take image and storage from: they stay for "
-            "the operator's jobs.ttl. Import or search something there first"
+            "this reads through a pod like those of Strandline's jobs, and nothing tells what they "
+            f"are like in namespace {objects.namespace}: neither a Job (they stay for jobs.ttl) "
+            f"nor ConfigMap {JOB_SETTINGS}, which the chart makes in the namespaces that it lists; "
+            "elsewhere an administrator copies it from the release's"
         )
     # Of imports first: they are on no pool's nodes, which may be few and dear.
-    best = max(jobs, key=_preference)
-    return reader_document(objects.namespace, best["spec"]["template"])
+    template: Document = max(jobs, key=_preference)["spec"]["template"]
+    return template
 
 
 def _preference(job: Document) -> tuple[bool, str]:
