@@ -21,7 +21,7 @@ import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.host_packages import HostPackages
 from tests.cluster.operator_place import install_kinds
-from tests.cluster.people import EDIT_KINDS, VIEW_KINDS, let
+from tests.cluster.terminal.rights import EDIT_KINDS, VIEW_KINDS, let
 
 from strandline.adapters.kube.api import KubeApi
 from strandline.adapters.kube.reader_pod import LABELS

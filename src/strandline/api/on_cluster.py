@@ -7,19 +7,14 @@ What a report says beyond that is read from the log of the job, which ends with 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
-
-from pydantic import ValidationError
+from typing import TYPE_CHECKING, Any
 
 from strandline import compose
-from strandline.adapters.kube.changes import Changes
-from strandline.adapters.kube.job_logs import last_lines
 from strandline.api import models, searches
 from strandline.api.checks import check_name
 from strandline.api.datasets import wanted_dataset
-from strandline.api.job_reports import REPORT_MARK
+from strandline.api.following import Following, said_of
 from strandline.api.running import Advance, StopRequested
 from strandline.api.searches import (
     free_name,
@@ -35,23 +30,17 @@ from strandline.ports import Resource
 from strandline.spec.conditions import (
     READY,
     STALLED,
-    SUSPENDED,
     get_condition,
     is_true,
 )
 from strandline.spec.errors import (
-    OUTCOMES,
-    FailedRunError,
-    InterruptedRunError,
     InvalidSpecError,
     NotFoundError,
-    StrandlineError,
     UnavailableError,
 )
 from strandline.spec.records import (
     BestValue,
     ImportReport,
-    Record,
     TrainingReport,
     TrainReport,
     Trial,
@@ -65,10 +54,6 @@ if TYPE_CHECKING:
     from strandline.jobs.training import TrainingProgress
     from strandline.spec.progress import ProgressReport
 
-_LOOK_SECONDS = 0.5
-_REPORT_LINES = 20
-AnyReport = TypeVar("AnyReport", bound=Record)
-
 
 class ClusterVerbs:
     """The verbs of `strandline.api`, in one namespace of a cluster."""
@@ -78,6 +63,7 @@ class ClusterVerbs:
         self._platform = platform
         self._objects = platform.objects
         self._say = say
+        self._following = Following(platform.objects, say)
 
     def import_dataset(
         self,
@@ -117,11 +103,11 @@ class ClusterVerbs:
             if progress is not None and done.isdigit():
                 progress(int(done), int(total) if total.isdigit() else 0)
 
-        ended = self._follow(applied, tell, stop_requested)
-        report = self._report(ended, ImportReport)
+        ended = self._following.until_done(applied, tell, stop_requested)
+        report = self._following.report(ended, ImportReport)
         if report is None:
             raise UnavailableError(
-                f"dataset/{name} is imported ({self._said(ended)}), but its report, which names "
+                f"dataset/{name} is imported ({said_of(ended)}), but its report, which names "
                 "labels and refused files, ended with the log of its job"
             )
         return report
@@ -171,7 +157,7 @@ class ClusterVerbs:
             changed = self._objects.change_spec(there, changes)
         elif is_true(there.status, STALLED, there.generation):
             raise InvalidSpecError(
-                f"search/{name} has failed ({self._said(there)}): the operator goes on with it "
+                f"search/{name} has failed ({said_of(there)}): the operator goes on with it "
                 "when its spec changes, so give it more with --budget or --trials"
             )
         return self._follow_search(changed, progress, stop_requested)
@@ -196,8 +182,8 @@ class ClusterVerbs:
                 progress(TrainingProgress("training", resource.status.get("epoch") or 0, total))
 
         started = self._platform.clock.monotonic()
-        ended = self._follow(there, tell, stop_requested)
-        report = self._report(ended, TrainingReport)
+        ended = self._following.until_done(there, tell, stop_requested)
+        report = self._following.report(ended, TrainingReport)
         if report is not None:
             return report
         status = ended.status
@@ -274,95 +260,17 @@ class ClusterVerbs:
             if progress is not None:
                 progress(_progress_of(resource, clock.monotonic() - started))
 
-        ended = self._follow(applied, tell, stop_requested)
-        report = self._report(ended, TrainReport)
+        ended = self._following.until_done(applied, tell, stop_requested)
+        report = self._following.report(ended, TrainReport)
         if report is not None:
             return report
         return _report_of(ended, round(clock.monotonic() - started, 3))
-
-    def _follow(
-        self,
-        applied: Resource,
-        tell: Callable[[Resource], None],
-        stop_requested: StopRequested | None,
-    ) -> Resource:
-        """Tell how the object stands until it is as asked; return it then.
-
-        Raises:
-            NotFoundError: it was deleted meanwhile.
-            InterruptedRunError: `stop_requested`, or somebody suspended it.
-            StrandlineError: it failed, with the error that its job had.
-        """
-        kind, name = applied.kind, applied.name
-        shown = f"{kind.lower()}/{name}"
-        newest = applied
-        with Changes(self._objects, [(kind, name)], self._say) as news:
-            while True:
-                if stop_requested is not None and stop_requested():
-                    raise InterruptedRunError(
-                        f"{shown} goes on in namespace {self._objects.namespace}: look with "
-                        f"`logs -f {shown}` or `wait {shown} --for=condition=Complete`, end it "
-                        f"with `delete {shown}`"
-                    )
-                change = news.next(_LOOK_SECONDS)
-                if change is not None and change.resource is not None:
-                    if change.resource.uid != applied.uid:
-                        continue
-                    if change.gone:
-                        raise NotFoundError(f"{shown} was deleted while it was followed")
-                    newest = change.resource
-                elif change is not None:
-                    continue
-                tell(newest)
-                if newest.generation >= applied.generation and self._is_done(newest):
-                    return newest
-
-    def _is_done(self, resource: Resource) -> bool:
-        """Return whether the object is as asked.
-
-        Raises:
-            InterruptedRunError, StrandlineError: as `_follow`.
-        """
-        status, generation = resource.status, resource.generation
-        if is_true(status, READY, generation):
-            return True
-        if is_true(status, STALLED, generation):
-            raise _error_of(resource)
-        if is_true(status, SUSPENDED, generation):
-            raise InterruptedRunError(
-                f"{resource.kind.lower()}/{resource.name} is suspended, and keeps its state: go on "
-                f"with `{resource.kind.lower()} resume {resource.name}`"
-            )
-        return False
-
-    def _report(self, ended: Resource, cls: type[AnyReport]) -> AnyReport | None:
-        """Return the report at the end of the job's log; None when it is not there any more."""
-        with suppress(StrandlineError):
-            for line in reversed(last_lines(self._objects, ended, _REPORT_LINES)):
-                if line.startswith(REPORT_MARK):
-                    with suppress(ValidationError):
-                        return cls.model_validate_json(line.removeprefix(REPORT_MARK))
-        return None
-
-    def _said(self, resource: Resource) -> str:
-        ready = get_condition(resource.status, READY) or {}
-        return str(ready.get("message") or "nothing is said about it").rstrip(".")
 
     def _find(self, kind: str, name: str) -> Resource | None:
         try:
             return self._objects.get(kind, name)
         except NotFoundError:
             return None
-
-
-def _error_of(resource: Resource) -> StrandlineError:
-    """Return the error that made the object fail: the condition's reason is its class."""
-    stalled = get_condition(resource.status, STALLED)
-    assert stalled is not None
-    reason = stalled["reason"]
-    classes = {outcome.reason: cls for cls, outcome in OUTCOMES.items()}
-    text = f"{resource.kind.lower()}/{resource.name} failed: {reason}: {stalled['message']}"
-    return classes.get(reason, FailedRunError)(text)
 
 
 def _progress_of(resource: Resource, elapsed_seconds: float) -> SearchProgress:

@@ -1,9 +1,11 @@
-"""People with rights in one namespace, as an administrator of a cluster gives them."""
+"""Rights in one namespace, as an administrator of a cluster gives them."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
+import yaml
 from tests.cluster.kubectl import Kubectl
 
 from strandline.spec.naming import Scope
@@ -67,3 +69,16 @@ def let(
             }
         )
     kubectl.apply(*documents)
+
+
+EDIT = [*EDIT_KINDS, LOOK_AT_PODS]
+VIEW = [*VIEW_KINDS, LOOK_AT_PODS]
+"""Whole roles, for a control plane whose built-in ones nobody fills."""
+
+
+def at_home(kubeconfig: Path, namespace: str) -> Path:
+    """Make a namespace that of the kubeconfig's context, and return the kubeconfig."""
+    document = yaml.safe_load(kubeconfig.read_text())
+    document["contexts"][0]["context"]["namespace"] = namespace
+    kubeconfig.write_text(yaml.safe_dump(document))
+    return kubeconfig
