@@ -164,6 +164,17 @@ def test_import_prints_the_report_of_the_job(trained: dict[str, Any]) -> None:
     assert [each["source"].rpartition("/")[2] for each in report["refused"]] == ["broken.png"]
 
 
+def test_an_import_of_nothing_usable_prints_why_and_ends_with_the_code_of_a_laptop(
+    desk: Desk,
+) -> None:
+    bucket = desk.cluster.s3.make_bucket()
+    desk.cluster.s3.client.fput_object(bucket, "a/broken.png", __file__)
+    done = desk.run("import", "nothing", f"s3://{bucket}/", "-o", "json")
+    assert done.returncode == 7, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["version"], report["items"], len(report["refused"])) == (0, 0, 1)
+
+
 def test_train_prints_the_report_of_the_job(trained: dict[str, Any]) -> None:
     report = trained["train"]
     assert (report["search"], report["model"], report["version"]) == ("digits-1", "digits", 1)

@@ -51,7 +51,7 @@ class Following:
         """
         kind, name = applied.kind, applied.name
         shown = f"{kind.lower()}/{name}"
-        newest = applied
+        newest, seen = applied, False
         with Changes(self._objects, [(kind, name)], self._say) as news:
             while True:
                 if stop_requested is not None and stop_requested():
@@ -66,9 +66,9 @@ class Following:
                         continue
                     if change.gone:
                         raise NotFoundError(f"{shown} was deleted while it was followed")
-                    newest = change.resource
-                elif change is not None:
-                    continue
+                    newest, seen = change.resource, True
+                elif change is not None and not seen:
+                    raise NotFoundError(f"{shown} was deleted before it could be followed")
                 tell(newest)
                 if newest.generation >= applied.generation and self._is_done(newest):
                     return newest

@@ -34,9 +34,11 @@ from strandline.spec.conditions import (
     is_true,
 )
 from strandline.spec.errors import (
+    EmptyImportError,
     InvalidSpecError,
     NotFoundError,
     UnavailableError,
+    UnusableDataError,
 )
 from strandline.spec.records import (
     BestValue,
@@ -81,6 +83,7 @@ class ClusterVerbs:
 
         Raises:
             InvalidSpecError: an option breaks a rule, or means something of this machine.
+            EmptyImportError: not one image could be imported; its `report` says why.
             UnavailableError: the images are imported, but the report cannot be read any more.
         """
         check_name(name)
@@ -103,7 +106,13 @@ class ClusterVerbs:
             if progress is not None and done.isdigit():
                 progress(int(done), int(total) if total.isdigit() else 0)
 
-        ended = self._following.until_done(applied, tell, stop_requested)
+        try:
+            ended = self._following.until_done(applied, tell, stop_requested)
+        except UnusableDataError as error:
+            report = self._following.report(applied, ImportReport)
+            if report is None:
+                raise
+            raise EmptyImportError(str(error), report) from error
         report = self._following.report(ended, ImportReport)
         if report is None:
             raise UnavailableError(
