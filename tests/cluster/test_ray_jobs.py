@@ -288,8 +288,10 @@ def test_without_kuberay_the_search_says_so(world: World, search: Resource) -> N
     while not runs(world.executor.view(search)):
         assert time.monotonic() < give_up
         time.sleep(0.05)
-    assert world.executor.view(search).waiting is None
-    world.clock.advance(60.0)
+    silent = world.executor.view(search)
+    assert silent.waiting is None
+    assert silent.look_seconds is not None
+    world.clock.advance(silent.look_seconds + 1.0)
     waiting = world.executor.view(search).waiting
     assert waiting is not None
     assert waiting[0] == "NoKubeRay"

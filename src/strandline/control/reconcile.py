@@ -154,15 +154,17 @@ def _tell_of_run(resource: Resource, observed: Observed, working: Mapping[str, A
 
     A job that works says so itself; what was said here meanwhile must not outlive it.
     """
+    seconds = observed.job.look_seconds
+    look = () if seconds is None else (LookAgain(seconds),)
     if observed.job.waiting is not None:
         why = _why(resource, observed, *observed.job.waiting)
-        return _write(resource, mark_working(resource.status, why))
+        return (*_write(resource, mark_working(resource.status, why)), *look)
     said = get_condition(resource.status, RECONCILING)
     truth = get_condition(working, RECONCILING)
     assert truth is not None
     if said is None or said["reason"] in (truth["reason"], TAKEN_UP, _CHANGED):
-        return ()
-    return _write(resource, working)
+        return look
+    return (*_write(resource, working), *look)
 
 
 def _after_edit(resource: Resource, observed: Observed) -> Actions:

@@ -36,6 +36,8 @@ class JobView:
             sentence; None when nothing is known to be in its way.
         preempted: it ended because somebody else needed its place (evicted, drained, taken
             by a queue): no failure of its own, it starts again at once.
+        look_seconds: when to look again at one that runs though nothing is heard of it; None
+            when every change of it is heard of.
     """
 
     state: JobState = JobState.NONE
@@ -46,6 +48,7 @@ class JobView:
     last_words: str = ""
     waiting: tuple[str, str] | None = None
     preempted: bool = False
+    look_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

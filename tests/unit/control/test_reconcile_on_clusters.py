@@ -72,6 +72,17 @@ def test_why_a_started_job_does_not_run_is_told_once() -> None:
     assert reconcile(search(dict(write.status)), seen(STUCK)) == ()
 
 
+def test_a_job_that_may_say_nothing_is_looked_at_again_and_again() -> None:
+    for job in (RUNNING, STUCK):
+        silent = replace(job, look_seconds=7.0)
+        first = reconcile(search(working("SpecTakenUp")), seen(silent))
+        assert LookAgain(7.0) in first
+        (status,) = [each.status for each in first if isinstance(each, WriteStatus)] or [
+            working("SpecTakenUp")
+        ]
+        assert reconcile(search(dict(status)), seen(silent)) == (LookAgain(7.0),)
+
+
 def test_what_a_job_waited_for_is_no_longer_told_when_it_runs() -> None:
     actions = reconcile(search(working("Unschedulable")), seen(RUNNING))
     assert reason_of(actions)[0] == "Searching"

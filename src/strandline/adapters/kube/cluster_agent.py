@@ -44,7 +44,8 @@ LAG_SECONDS = 1.0
 QUIET_SECONDS = 2.0
 REFUSED_SECONDS = 30.0
 JOB_SECONDS = 10.0
-"""A job's changes are heard of; this look is for what does not happen, as a pod that is refused."""
+"""After a start or a stop. What happens to a job is heard of; of what does not happen (no pod
+comes) the job's view says when to look."""
 
 
 OpenCatalog = Callable[[str], Catalog]

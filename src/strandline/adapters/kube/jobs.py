@@ -31,6 +31,8 @@ MakeJob = Callable[[Resource, str, int, int, Placement], Document]
 
 # So long the Job controller may take to make a pod before one asks why it does not.
 _POD_PATIENCE = timedelta(seconds=5)
+# What keeps a pod from being made may change, and nobody tells.
+_LOOK_SECONDS = 30.0
 
 
 class KubeJobs:
@@ -113,9 +115,12 @@ class KubeJobs:
             seen = attempt_of(job, ())
             if seen.ended or seen.stopped or any(_is_of(pod, job) for pod in pods):
                 continue
-            since = seen.started_at
-            if since is not None and self._clock.now() - since > _POD_PATIENCE:
-                return replace(view, waiting=self._refusal(job))
+            if seen.started_at is None:
+                continue
+            left = (seen.started_at + _POD_PATIENCE - self._clock.now()).total_seconds()
+            if left > 0.0:
+                return replace(view, look_seconds=left)
+            return replace(view, waiting=self._refusal(job), look_seconds=_LOOK_SECONDS)
         return view
 
     def _refusal(self, job: Document) -> tuple[str, str]:

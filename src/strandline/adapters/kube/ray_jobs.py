@@ -54,10 +54,11 @@ class KubeRayJobs:
         view = view_attempts(attempts)
         if view.state is not JobState.RUNNING or view.waiting is not None:
             return view
-        if any(not is_taken_up(job) and self._is_old(job, resource) for job in found):
+        left = [self._patience_seconds(job) for job in found if not is_taken_up(job)]
+        if any(seconds <= 0.0 for seconds in left):
             missing = "No KubeRay takes the RayJob up: is its operator running?"
             return replace(view, waiting=("NoKubeRay", missing))
-        return view
+        return replace(view, look_seconds=min(left, default=None))
 
     def start(self, resource: Resource, generation: int, placement: Placement = ANYWHERE) -> bool:
         found = self._documents(self._jobs, resource)
@@ -99,9 +100,10 @@ class KubeRayJobs:
         own = [key for key in keys if key.namespace == self._namespace]
         return [found for key in own if (found := informer.get(key)) is not None]
 
-    def _is_old(self, job: Document, resource: Resource) -> bool:
-        since = attempt_of_rayjob(job, ()).started_at
-        return since is not None and self._clock.now() - since > _PATIENCE
+    def _patience_seconds(self, job: Document) -> float:
+        """Return how long KubeRay may still take to look at a RayJob."""
+        since = attempt_of_rayjob(job, ()).started_at or self._clock.now()
+        return (since + _PATIENCE - self._clock.now()).total_seconds()
 
     def _check_owner(self, job: Document, resource: Resource) -> None:
         there = self._api.get(RAYJOBS, key_of(job))
