@@ -46,30 +46,19 @@ def test_an_event_is_written_about_its_object(
     assert event.get("series") is None
 
 
-def test_saying_the_same_again_counts_also_from_another_process(
-    api: KubeApi, namespace: str, recorder: EventRecorder, about: Document
-) -> None:
-    for _ in range(3):
-        recorder.record(about, "Waiting", "No pool has room")
-    assert recorder.flush(30)
-    recorder.record(about, "Waiting", "No pool has room")
-    assert recorder.flush(30)
-    other = recorder_of(api, "pod-2")
-    other.start()
-    other.record(about, "Waiting", "No pool has room")
-    other.stop(30)
-    [event] = events_of(api, namespace)
-    assert event["series"]["count"] == 5
-
-
-def test_what_happened_on_one_occasion_is_said_once(
+def test_what_happened_on_one_occasion_is_said_once_also_by_another_process(
     api: KubeApi, namespace: str, recorder: EventRecorder, about: Document
 ) -> None:
     for _ in range(2):
         recorder.record(about, "JobStarted", "Attempt 1", occasion="job-1")
         assert recorder.flush(30)
+    other = recorder_of(api, "pod-2")
+    other.start()
+    other.record(about, "JobStarted", "Attempt 1", occasion="job-1")
+    other.stop(30)
     [event] = events_of(api, namespace)
-    assert event.get("series") is None
+    assert event["reportingInstance"] == "pod-1"
+    assert (recorder.dropped, other.dropped) == (0, 0)
 
 
 def test_an_event_that_is_refused_is_dropped_and_holds_nothing_up(

@@ -1,9 +1,8 @@
 """Events (events.k8s.io/v1) about objects: what a person reads under `kubectl describe`.
 
-The name of an Event is made of what it says, so saying it again never makes a second one:
-it raises the count of a series, or, when the caller names the occasion, does nothing. Events
-are a courtesy: they are written by a thread of their own at a bounded rate, and dropped
-rather than waited for.
+The name of an Event is made of what it says and of the occasion, as a job's name or a time, so
+saying it again, also after a restart, does nothing. Events are a courtesy: they are written by
+a thread of their own at a bounded rate, and dropped rather than waited for.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from contextlib import suppress
 from threading import Condition, Thread
 from typing import Any
 
@@ -28,14 +27,6 @@ _MOST_NOTE = 1024
 _MOST_NAME = 253
 _JOIN_SECONDS = 5.0
 _NO_NAMESPACE = "default"  # where Events about objects of the cluster go
-
-
-@dataclass(slots=True)
-class _Pending:
-    document: Document
-    once: bool
-    count: int = 1
-    last: str = ""
 
 
 def event_document(
@@ -110,7 +101,7 @@ class EventRecorder:
         self._instance = instance
         self._bucket = TokenBucket(rate, burst, clock)
         self._changed = Condition()
-        self._pending: dict[ObjectKey, _Pending] = {}
+        self._pending: dict[ObjectKey, Document] = {}
         self._writing = False
         self._stopped = False
         self._dropped = 0
@@ -128,8 +119,7 @@ class EventRecorder:
     ) -> None:
         """Say `note` of the document `about`; `type` is Normal or Warning.
 
-        With an `occasion`, as a job's name, it is said once however often it is recorded;
-        without one, saying it again counts.
+        It is said once however often it is recorded, once for each `occasion`.
         """
         now = self._clock.now().isoformat(timespec="microseconds").replace("+00:00", "Z")
         document = event_document(
@@ -145,12 +135,8 @@ class EventRecorder:
         )
         key = ObjectKey(document["metadata"]["namespace"], document["metadata"]["name"])
         with self._changed:
-            pending = self._pending.get(key)
-            if pending is not None:
-                pending.count += 1
-                pending.last = now
-            elif len(self._pending) < _MOST_PENDING:
-                self._pending[key] = _Pending(document, bool(occasion), last=now)
+            if key in self._pending or len(self._pending) < _MOST_PENDING:
+                self._pending[key] = document
             else:
                 self._dropped += 1
             self._changed.notify_all()
@@ -183,9 +169,10 @@ class EventRecorder:
 
     def _run(self) -> None:
         while (taken := self._take()) is not None:
-            key, pending = taken
+            key, document = taken
             try:
-                self._write(key, pending)
+                with suppress(AlreadyExistsError):  # it was said before
+                    self._api.create(EVENTS, document)
             except (NotFoundError, TerminatingNamespaceError):
                 self._dropped += 1  # its namespace is gone
             except StrandlineError as error:
@@ -199,7 +186,7 @@ class EventRecorder:
                     self._writing = False
                     self._changed.notify_all()
 
-    def _take(self) -> tuple[ObjectKey, _Pending] | None:
+    def _take(self) -> tuple[ObjectKey, Document] | None:
         with self._changed:
             while True:
                 if self._stopped:
@@ -210,23 +197,3 @@ class EventRecorder:
                     self._writing = True
                     return key, self._pending.pop(key)
                 self._changed.wait(wait)
-
-    def _write(self, key: ObjectKey, pending: _Pending) -> None:
-        document = dict(pending.document)
-        if pending.count > 1 and not pending.once:
-            document["series"] = {"count": pending.count, "lastObservedTime": pending.last}
-        try:
-            self._api.create(EVENTS, document)
-        except AlreadyExistsError:
-            if not pending.once:
-                self._count(key, pending)
-
-    def _count(self, key: ObjectKey, pending: _Pending) -> None:
-        """Add to the series of an Event that is there; the version makes it count once."""
-        found = self._api.get(EVENTS, key)
-        count = int((found.get("series") or {}).get("count") or 1) + pending.count
-        patch = {
-            "metadata": {"resourceVersion": found["metadata"]["resourceVersion"]},
-            "series": {"count": count, "lastObservedTime": pending.last},
-        }
-        self._api.patch_merge(EVENTS, key, patch)
