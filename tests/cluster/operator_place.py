@@ -73,6 +73,7 @@ class World:
     Attributes:
         run: what jobs do, by kind.
         started: every attempt that ever ran, as (kind, name, attempt).
+        podless: names of objects whose Jobs get no pod, as under a quota.
     """
 
     plane: ControlPlane
@@ -81,6 +82,7 @@ class World:
     run: Mapping[str, RunJob]
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     started: list[tuple[str, str, int]] = field(default_factory=list)
+    podless: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.api = KubeApi.connect(self.plane.kubeconfig)
@@ -139,7 +141,7 @@ class World:
             orphaned = metadata["ownerReferences"][0]["uid"] not in owners
             if orphaned or "deletionTimestamp" in metadata:
                 self._remove_job(job)
-            elif not _is_finished(job):
+            elif not _is_finished(job) and metadata["labels"][LABEL_NAME] not in self.podless:
                 self._move_on(job, pods.get(key_of(job).name))
 
     def _move_on(self, job: Document, pod: Document | None) -> None:
@@ -319,6 +321,12 @@ def search(world: World, resource: Resource) -> int:
     return 0
 
 
+def train(world: World, resource: Resource) -> int:
+    """Say that the network has learned, as a training does."""
+    _say_done(world, resource, {})
+    return 0
+
+
 def _say_done(world: World, resource: Resource, fields: Mapping[str, Any]) -> None:
     why = Why("JobEnded", "The job ended well.", resource.generation, world.clock.now())
     change_status(
@@ -330,12 +338,16 @@ def _say_done(world: World, resource: Resource, fields: Mapping[str, Any]) -> No
 
 
 @contextmanager
-def bare_plane(folder: Path) -> Iterator[ControlPlane]:
-    """Run a control plane of one's own, with our kinds and no controller but a `World`."""
-    if absent := missing(programs()):
+def bare_plane(folder: Path, controllers: tuple[str, ...] = ()) -> Iterator[ControlPlane]:
+    """Run a control plane of one's own, with our kinds; a `World` is all that moves it.
+
+    Args:
+        controllers: Kubernetes' own that run besides.
+    """
+    if absent := missing(programs(controllers)):
         names = " ".join(absent)
         skip_or_fail(f"not built: run `python -m tests.cluster.binaries {names}`")
-    with control_plane(folder) as plane:
+    with control_plane(folder, controllers) as plane:
         install_kinds(plane.kubeconfig)
         yield plane
 

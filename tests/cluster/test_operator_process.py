@@ -54,7 +54,7 @@ RULES = [
     {
         "apiGroups": ["events.k8s.io"],
         "resources": ["events"],
-        "verbs": ["get", "list", "create", "patch"],
+        "verbs": ["create", "list"],
     },
     {
         "apiGroups": ["coordination.k8s.io"],

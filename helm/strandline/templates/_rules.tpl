@@ -38,14 +38,14 @@
 # Those of others tell why a Job gets no pod, such as a quota.
 - apiGroups: [events.k8s.io]
   resources: [events]
-  verbs: [create, get, list, patch]
+  verbs: [create, list]
 {{- end -}}
 
 {{/* Of the cluster: pools, and what their nodes have left. */}}
 {{- define "strandline.clusterRules" -}}
 - apiGroups: [strandline.dev]
   resources: [computepools]
-  verbs: [get, list, watch]
+  verbs: [list, watch]
 - apiGroups: [strandline.dev]
   resources: [computepools/status]
   verbs: [patch]
