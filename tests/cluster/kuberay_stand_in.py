@@ -233,7 +233,7 @@ class KubeRayStandIn:
         for resource, document in ((SECRETS, secret), (SERVICES, service)):
             with suppress(AlreadyExistsError):
                 self.api.create(resource, document)
-        for pod in _pods_of(job, self.namespace):
+        for pod in pods_of(job, self.namespace):
             if pod["metadata"]["name"] not in there:
                 with suppress(AlreadyExistsError):  # the last one of this name is still ending
                     self.api.create(PODS, pod)
@@ -336,7 +336,7 @@ def _count(job: Document) -> int:
     return 1 + sum(int(each["replicas"]) * int(each["numOfHosts"]) for each in groups)
 
 
-def _pods_of(job: Document, namespace: str) -> Sequence[Document]:
+def pods_of(job: Document, namespace: str) -> Sequence[Document]:
     spec = job["spec"]["rayClusterSpec"]
     address = f"{_service(job)}.{namespace}.svc.cluster.local:{PORT}"
     head = {"head": "true", "port": str(PORT), "dashboard-host": "0.0.0.0"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Hashable, Sequence
 from threading import Event, Thread
 from typing import Generic, Protocol, TypeVar
@@ -83,13 +84,13 @@ class Controller(Generic[Key]):
         if key is None:
             return False
         self._metrics.active.inc()
-        began = self._clock.monotonic()
+        began, processed = self._clock.monotonic(), time.thread_time()
         try:
             result = self._attend(key)
         finally:
             self._metrics.active.dec()
             self.queue.done(key)
-        self._metrics.seconds.observe(self._clock.monotonic() - began)
+        self._metrics.took(self._clock.monotonic() - began, time.thread_time() - processed)
         self._metrics.count(result)
         return True
 

@@ -6,6 +6,7 @@ Dashboards and alerts written for operators in Go then work on this one.
 from __future__ import annotations
 
 from collections.abc import Callable
+from threading import Lock
 
 from prometheus_client import (
     CollectorRegistry,
@@ -22,6 +23,7 @@ _RECONCILE_BUCKETS = (
 )
 _QUEUE_BUCKETS = (1e-6, 1e-5, 1e-4, 1e-3, 0.01, 0.1, 1.0, 5.0, 10.0, 50.0, 100.0, 500.0, 1000.0)
 RESULTS = ("success", "error", "requeue", "requeue_after")
+CLOCKS = ("wall", "processor")
 
 
 class ReconcileMetrics:
@@ -30,7 +32,10 @@ class ReconcileMetrics:
     def __init__(self, metrics: OperatorMetrics, controller: str) -> None:
         self._total = {r: metrics.reconciles.labels(controller, r) for r in RESULTS}
         self._errors = metrics.reconcile_errors.labels(controller)
-        self.seconds = metrics.reconcile_seconds.labels(controller)
+        self._seconds = metrics.reconcile_seconds.labels(controller)
+        self._longest = {
+            clock: _Longest(metrics.reconcile_longest.labels(controller, clock)) for clock in CLOCKS
+        }
         self.active = metrics.active_workers.labels(controller)
         self.most_workers = metrics.most_workers.labels(controller)
 
@@ -39,6 +44,27 @@ class ReconcileMetrics:
         self._total[result].inc()
         if result == "error":
             self._errors.inc()
+
+    def took(self, seconds: float, processor_seconds: float) -> None:
+        """Note how long one reconcile took, and how long of that it had a processor."""
+        self._seconds.observe(seconds)
+        self._longest["wall"].note(seconds)
+        self._longest["processor"].note(processor_seconds)
+
+
+class _Longest:
+    """A gauge that only rises; may be told from several threads."""
+
+    def __init__(self, gauge: Gauge) -> None:
+        self._gauge = gauge
+        self._lock = Lock()
+        self._most = 0.0
+
+    def note(self, seconds: float) -> None:
+        with self._lock:
+            if seconds > self._most:
+                self._most = seconds
+                self._gauge.set(seconds)
 
 
 class QueueMetrics:
@@ -94,6 +120,13 @@ class OperatorMetrics:
             "Time one reconcile takes.",
             ["controller"],
             buckets=_RECONCILE_BUCKETS,
+            registry=registry,
+        )
+        self.reconcile_longest = Gauge(
+            "strandline_reconcile_longest_seconds",
+            "Longest reconcile since the start: from begin to end (wall), and what one had of a "
+            "processor at most (processor).",
+            ["controller", "clock"],
             registry=registry,
         )
         self.active_workers = Gauge(
