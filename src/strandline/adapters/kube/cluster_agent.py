@@ -41,7 +41,9 @@ FINALIZER = "strandline.dev/in-use"
 """On a Dataset while a Search or Training that has not ended uses it."""
 
 LAG_SECONDS = 1.0
-QUIET_SECONDS = 2.0
+QUIET_SECONDS = 30.0
+"""What ends is heard of; this look is for what was not."""
+
 REFUSED_SECONDS = 30.0
 JOB_SECONDS = 10.0
 """After a start or a stop. What happens to a job is heard of; of what does not happen (no pod
@@ -173,6 +175,8 @@ class ClusterAgent:
 
     def _attend_gone(self, ref: ObjectRef, place: _Place) -> float | None:
         """See to what is left of an object that the cache does not have."""
+        if self._are_ending(ref):
+            return QUIET_SECONDS  # whatever it is that is gone, nothing can be done now
         with suppress(NotFoundError):
             self._api.get(TYPES[ref.kind], ref.key)
             return LAG_SECONDS  # the cache is late
@@ -223,6 +227,15 @@ class ClusterAgent:
         for pod in self._caches.pods.find(BY_OBJECT, object_index(ref), ref.namespace):
             quiet = quiet and (worker_uid(pod) == keep or is_over(pod))
         return quiet
+
+    def _are_ending(self, ref: ObjectRef) -> bool:
+        """Return whether something runs for objects of this name, all of it asked to end."""
+        runs = [
+            run
+            for cache in self._caches.runs.values()
+            for run in cache.find(BY_OBJECT, object_index(ref), ref.namespace)
+        ]
+        return bool(runs) and all("deletionTimestamp" in run["metadata"] for run in runs)
 
     def _end(self, cache: Cache, run: Document) -> None:
         if "deletionTimestamp" in run["metadata"]:

@@ -13,7 +13,7 @@ from strandline.adapters.kube.api import KubeApi
 from strandline.adapters.kube.caches import Cache
 from strandline.adapters.kube.kinds import ObjectRef, resource_of
 from strandline.adapters.kube.projection import Projection
-from strandline.adapters.kube.resources import PODS, Document
+from strandline.adapters.kube.resources import PODS, Document, uid_of
 from strandline.ports import Clock, Resource
 from strandline.spec.actions import PoolView
 from strandline.spec.errors import ConflictError, NotFoundError, StrandlineError
@@ -21,7 +21,12 @@ from strandline.spec.errors import ConflictError, NotFoundError, StrandlineError
 _LOG = logging.getLogger(__name__)
 _JOIN_SECONDS = 10.0
 _BUNCH_SECONDS = 2.0  # many nodes that come at once are counted once
+_BUSY_SECONDS = 10.0  # between counts while somebody decides by them
+_PAGE_SIZE = 100  # pages of 500 pods keep three times as much memory
 _HOLDING = "status.phase!=Succeeded,status.phase!=Failed"
+
+Generation = tuple[str, int]
+"""Uid and generation of a pool."""
 
 Requests = tuple[str, Mapping[str, Any]]
 JudgePools = Callable[
@@ -53,15 +58,19 @@ class PoolWatch:
         self._seconds = seconds
         self._lock = Lock()
         self._views: Mapping[str, PoolView] | None = None
+        self._asked = False
         self._wake = Event()
         self._stop = Event()
         self._thread = Thread(target=self._run, name="pool-watch", daemon=True)
-        for cache in (pools, nodes):
-            for informer in cache.informers():
-                informer.subscribe(lambda _: self._wake.set())
+        self._counted: frozenset[Generation] = frozenset()
+        for informer in nodes.informers():
+            informer.subscribe(lambda _: self._wake.set())
+        for informer in pools.informers():
+            informer.subscribe(lambda _: self._wake_for_pools())
 
     def views(self) -> Mapping[str, PoolView]:
         """Return the pools by name; counts them at the first call."""
+        self._asked = True
         with self._lock:
             if self._views is None:
                 self._views = self._count()
@@ -74,7 +83,11 @@ class PoolWatch:
             self._views = found
 
     def start(self) -> None:
-        """Count from now on, on a thread of its own."""
+        """Count from now on, on a thread of its own; the first time before this returns.
+
+        So no decision waits for it: with thousands of pods it takes seconds.
+        """
+        self._try_to_look()
         self._thread.start()
 
     def stop(self) -> None:
@@ -87,16 +100,33 @@ class PoolWatch:
     def _run(self) -> None:
         while not self._stop.wait(_BUNCH_SECONDS):
             self._wake.clear()
-            try:
-                self.look()
-            except StrandlineError as error:
-                _LOG.warning("pools cannot be counted: %s", error)
-            except Exception:
-                _LOG.exception("pools cannot be counted")
-            self._wake.wait(self._seconds)
+            self._asked = False
+            self._try_to_look()
+            if not self._wake.wait(min(_BUSY_SECONDS, self._seconds)) and not self._asked:
+                self._wake.wait(max(0.0, self._seconds - _BUSY_SECONDS))
+
+    def _try_to_look(self) -> None:
+        try:
+            self.look()
+        except StrandlineError as error:
+            _LOG.warning("pools cannot be counted: %s", error)
+        except Exception:
+            _LOG.exception("pools cannot be counted")
+
+    def _wake_for_pools(self) -> None:
+        """Count when a pool came, went or was edited: not when we wrote what was counted."""
+        if self._generations() != self._counted:
+            self._wake.set()
+
+    def _generations(self) -> frozenset[Generation]:
+        return frozenset(map(_generation, self._documents()))
+
+    def _documents(self) -> list[Document]:
+        return [each for i in self._pools.informers() for each in i.documents()]
 
     def _count(self) -> Mapping[str, PoolView]:
-        documents = [each for i in self._pools.informers() for each in i.documents()]
+        documents = self._documents()
+        self._counted = frozenset(map(_generation, documents))
         if not documents:
             return {}
         nodes = [each for i in self._nodes.informers() for each in i.documents()]
@@ -108,7 +138,7 @@ class PoolWatch:
 
     def _requests(self) -> Iterator[Requests]:
         """Iterate over what each container asks for, where; one page of pods in memory."""
-        for page in self._api.list_pages(PODS, fields=_HOLDING):
+        for page in self._api.list_pages(PODS, fields=_HOLDING, limit=_PAGE_SIZE):
             for pod in page.items:
                 node = (pod.get("spec") or {}).get("nodeName")
                 if not node:
@@ -119,6 +149,11 @@ class PoolWatch:
     def _show(self, document: Document, pool: Resource, status: Mapping[str, Any]) -> None:
         try:
             ref = ObjectRef("ComputePool", "", pool.name)
-            self._projection.show(ref, document, replace(pool, status=status))
+            if self._projection.show(ref, document, replace(pool, status=status)) is not None:
+                self._wake.set()  # too soon after the last time
         except (ConflictError, NotFoundError):
             _LOG.debug("pool %s changed meanwhile", pool.name)
+
+
+def _generation(document: Document) -> Generation:
+    return uid_of(document), int(document["metadata"].get("generation") or 0)
