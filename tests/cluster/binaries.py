@@ -108,9 +108,14 @@ PROGRAMS = (
         ("helm.sh/helm/v4/internal/version.version={version}",),
     ),
 )
-_BY_NAME = {program.name: program for program in PROGRAMS}
+# No cluster needs it: it judges the chart. A go.mod of its own, as one of the others' would
+# make all of them anew.
+KUBE_SCORE = Program(
+    "kube-score", "github.com/zegl/kube-score/cmd/kube-score", folder=_TOOLS / "checks"
+)
+_BY_NAME = {program.name: program for program in (*PROGRAMS, KUBE_SCORE)}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kubectl")
-NAMES = (*_BY_NAME, "minio")
+NAMES = (*(program.name for program in PROGRAMS), "minio")
 
 
 def cache_folder() -> Path:
@@ -181,7 +186,7 @@ def _digest(folder: Path) -> str:
     digest = hashlib.sha256(go)
     for file in (folder / "go.mod", folder / "go.sum", *sorted(folder.glob("*/*.go"))):
         digest.update(file.read_bytes())
-    for program in PROGRAMS:
+    for program in _BY_NAME.values():
         if program.folder == folder:
             digest.update(repr([*program.arguments(Path(program.name)), program.tags]).encode())
     return digest.hexdigest()[:16]

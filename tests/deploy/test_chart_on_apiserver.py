@@ -17,12 +17,11 @@ from tests.cluster.control_plane import ControlPlane
 from tests.cluster.kubectl import Kubectl, KubectlError
 from tests.deploy.chart import CHART, NAMESPACE, Document, Helm, HelmError, Values, render
 from tests.deploy.combinations import pairwise
+from tests.deploy.foreign_kinds import foreign_kinds
 
 pytestmark = pytest.mark.apiserver
 
 _TEAMS = ("team-a", "team-b")
-# Of operators that may be in a cluster or not; their kinds are checked by our own tests.
-_FOREIGN = ("ServiceMonitor", "PrometheusRule", "HTTPRoute")
 _SEARCH: Document = {
     "apiVersion": "strandline.dev/v1alpha1",
     "kind": "Search",
@@ -62,9 +61,11 @@ def test_the_chart_passes_strict_lint(tmp_path: Path) -> None:
 
 
 def test_the_apiserver_takes_every_combination(apiserver: ControlPlane, kubectl: Kubectl) -> None:
+    for file in foreign_kinds():
+        kubectl("apply", "--server-side", "-f", str(file))
+    kubectl("wait", "--for=condition=Established", "crd", "--all")
     for values in pairwise():
-        documents = [d for d in render(values).documents if d["kind"] not in _FOREIGN]
-        done = _dry_run(apiserver, documents)
+        done = _dry_run(apiserver, render(values).documents)
         assert done.returncode == 0, (values, done.stderr)
         # Of Pod Security and of deprecated versions.
         assert "Warning" not in done.stderr, (values, done.stderr)
