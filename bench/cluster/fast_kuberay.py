@@ -7,7 +7,7 @@ for, and writes the same stages. Nothing is scheduled and nothing runs: kwok say
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from itertools import cycle
@@ -24,25 +24,27 @@ from strandline.adapters.kube.resources import PODS, Document, key_of
 from strandline.spec.attempts import LABEL_NAME
 from strandline.spec.errors import NotFoundError
 
-_THREADS = 2
+_THREADS = 4
 
 
 class FastKubeRay:
-    """Takes up each RayJob as soon as it is there.
+    """Takes up each RayJob as soon as it is there, and runs it when it is let.
 
     Attributes:
         seen_at: when the first RayJob of each Search was seen, on the monotonic clock.
-        running: how many RayJobs run.
+        taken_up, running: how many RayJobs are so far.
+        pods: how many pods were made.
         failure: why one does not, if that happened.
     """
 
     def __init__(self, api: KubeApi, nodes: Mapping[str, Iterable[str]]) -> None:
         """Put workers on the `nodes` of their pools, and heads on all in turn."""
         self.seen_at: dict[str, float] = {}
-        self.running = 0
+        self.taken_up = self.running = self.pods = 0
         self.failure: Exception | None = None
         self._api = api
         self._lock = Lock()
+        self._waiting: list[Document] = []
         self._nodes: dict[str, Iterator[str]] = {pool: cycle(all_) for pool, all_ in nodes.items()}
         self._any = cycle([name for all_ in nodes.values() for name in all_])
         self._threads = ThreadPoolExecutor(_THREADS)
@@ -58,31 +60,45 @@ class FastKubeRay:
         self._informer.stop()
         self._threads.shutdown(wait=True, cancel_futures=True)
 
+    def run(self) -> None:
+        """Make the pods of all RayJobs that were taken up, and say that they run."""
+        with self._lock:
+            waiting, self._waiting = self._waiting, []
+        for job in waiting:
+            self._threads.submit(self._try, self._run, job)
+
     def _see(self, taken: _Taken) -> None:
         job = taken.document
         name = job["metadata"]["labels"][LABEL_NAME]
         if name not in self.seen_at:
             self.seen_at[name] = time.monotonic()
-            self._threads.submit(self._try, job)
+            self._threads.submit(self._try, self._take_up, job)
 
-    def _try(self, job: Document) -> None:
+    def _try(self, work: Callable[[Document], None], job: Document) -> None:
         try:
-            self._take_up(job)
+            with suppress(NotFoundError):  # deleted meanwhile
+                work(job)
         except Exception as error:
             self.failure = error
 
     def _take_up(self, job: Document) -> None:
-        with suppress(NotFoundError):  # deleted meanwhile
-            name = job["metadata"]["name"]
-            first = {"jobDeploymentStatus": "Initializing", "rayClusterName": name, "jobId": name}
-            first["startTime"] = SystemClock().now().strftime("%Y-%m-%dT%H:%M:%SZ")
-            job = self._write(job, first)
-            for pod in pods_of(job, job["metadata"]["namespace"]):
-                pod["spec"]["nodeName"] = self._node(pod["metadata"]["labels"][GROUP_LABEL])
-                self._api.create(PODS, pod)
-            self._write(job, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
+        name = job["metadata"]["name"]
+        first = {"jobDeploymentStatus": "Initializing", "rayClusterName": name, "jobId": name}
+        first["startTime"] = SystemClock().now().strftime("%Y-%m-%dT%H:%M:%SZ")
+        job = self._write(job, first)
+        with self._lock:
+            self.taken_up += 1
+            self._waiting.append(job)
+
+    def _run(self, job: Document) -> None:
+        for pod in pods_of(job, job["metadata"]["namespace"]):
+            pod["spec"]["nodeName"] = self._node(pod["metadata"]["labels"][GROUP_LABEL])
+            self._api.create(PODS, pod)
             with self._lock:
-                self.running += 1
+                self.pods += 1
+        self._write(job, {"jobDeploymentStatus": "Running", "jobStatus": "RUNNING"})
+        with self._lock:
+            self.running += 1
 
     def _write(self, job: Document, status: Mapping[str, Any]) -> Document:
         return self._api.patch_merge(RAYJOBS, key_of(job), {"status": status}, subresource="status")

@@ -102,6 +102,11 @@ class OperatorProcess:
         self._sampler.join()
         assert self._process.returncode == 0, "it did not end well: see operator.log"
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs."""
+        return self._process.poll() is None
+
     def scrape(self) -> Scrape:
         """Return what it says of itself now."""
         text = self._get("metrics")
@@ -172,7 +177,7 @@ class OperatorProcess:
     def _get(self, page: str) -> str | None:
         try:
             url = f"http://127.0.0.1:{self.port}/{page}"
-            with urllib.request.urlopen(url, timeout=10) as answer:
+            with urllib.request.urlopen(url, timeout=60) as answer:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError):
             return None

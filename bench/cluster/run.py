@@ -43,9 +43,15 @@ from strandline.adapters.kube.kinds import COMPUTE_POOLS, TYPES
 from strandline.adapters.kube.resources import NODES, Document, key_of
 from strandline.adapters.sql import Database
 from strandline.jobs.status import change_status
+from strandline.spec.conditions import READY, get_condition
 
 NAMESPACE = "bench"
-CONFIG = {"jobs": {"image": "example.com/strandline:bench"}, "execution": {"mode": "kuberay"}}
+CONFIG = {
+    "jobs": {"image": "example.com/strandline:bench"},
+    "execution": {"mode": "kuberay"},
+    # An apiserver on two cores with all this may keep silent for longer than the usual 15 s.
+    "lease": {"durationSeconds": 60},
+}
 SLICE_HOSTS = 4
 TRICKLE = 60
 """Searches that come one by one, when the others are at rest."""
@@ -155,8 +161,16 @@ class Measured:
 class Bench:
     """The cluster, and what people, KubeRay and jobs do on it."""
 
-    def __init__(self, world: World, kuberay: FastKubeRay, searches: int, slices: int) -> None:
+    def __init__(
+        self,
+        world: World,
+        kuberay: FastKubeRay,
+        operator: OperatorProcess,
+        searches: int,
+        slices: int,
+    ) -> None:
         self.world = world
+        self._operator = operator
         self.kuberay = kuberay
         self.names = [f"search-{number:04}" for number in range(searches)]
         # So many as there are slices want one first, spread over all.
@@ -182,17 +196,25 @@ class Bench:
         with ThreadPoolExecutor(_THREADS) as threads:
             list(threads.map(lambda name: self._apply(name, applied), self.names))
         _say(f"applied {len(applied)} Searches")
-        self._wait(lambda: self.kuberay.running, len(applied))
+        self._wait(lambda: self.kuberay.taken_up, len(applied))
         return [self.kuberay.seen_at[name] - at for name, at in applied.items()]
+
+    def run_all(self) -> Sequence[float]:
+        """Have the pods of all RayJobs made."""
+        wanted = self.kuberay.taken_up
+        self.kuberay.run()
+        self._wait(lambda: self.kuberay.running, wanted)
+        _say(f"{self.kuberay.pods} pods")
+        return ()
 
     def trickle(self) -> list[float]:
         """Apply more, one at a time; return how long each waited for its RayJob."""
         applied: dict[str, float] = {}
-        before = self.kuberay.running
+        before = self.kuberay.taken_up
         for number in range(min(TRICKLE, len(self.names))):
             self._apply(f"late-{number:04}", applied)
             time.sleep(_TRICKLE_SECONDS)
-        self._wait(lambda: self.kuberay.running, before + len(applied))
+        self._wait(lambda: self.kuberay.taken_up, before + len(applied))
         return [self.kuberay.seen_at[name] - at for name, at in applied.items()]
 
     def progress(self) -> list[float]:
@@ -244,8 +266,10 @@ class Bench:
         )
 
     def _reasons(self) -> Counter[str]:
-        names = (document["metadata"]["name"] for document in self._informer.documents())
-        return Counter(self.world.condition("Search", name)[1] for name in names)
+        return Counter(
+            str((get_condition(document.get("status") or {}, READY) or {}).get("reason"))
+            for document in self._informer.documents()
+        )
 
     def _see(self, progress: tuple[str, int]) -> None:
         self._shown.setdefault(progress, time.monotonic())
@@ -255,6 +279,7 @@ class Bench:
         while (count := so_far()) < wanted:
             if self.kuberay.failure is not None:
                 raise self.kuberay.failure
+            assert self._operator.alive, "the operator ended: see its log"
             assert time.monotonic() < end, f"{count} of {wanted}, and no more come"
             if time.monotonic() - said > 10.0:
                 said = time.monotonic()
@@ -278,7 +303,8 @@ def measure(plane: ControlPlane, catalog: str, folder: Path, searches: int, node
     _say(f"{nodes} nodes")
     with simulated_nodes(plane.kubectl, folder, pools):
         world = World(plane, NAMESPACE, database, DEFAULT_JOBS)
-        bench = Bench(world, FastKubeRay(world.api, _names(pools)), searches, slices)
+        kuberay = FastKubeRay(world.api, _names(pools))
+        bench = Bench(world, kuberay, operator, searches, slices)
         _untaint(world.api, pools)
         for name, spec in POOLS.items():
             world.api.apply(COMPUTE_POOLS, {"metadata": {"name": name}, "spec": dict(spec)})
@@ -317,6 +343,8 @@ def _first_life(bench: Bench, measured: Measured, began: float) -> Iterator[Phas
 
 def _second_life(bench: Bench, measured: Measured, began: float) -> Iterator[Phase]:
     yield measured.phase("restart, all there", began)
+    yield measured.phase(f"one each {_TRICKLE_SECONDS} s → RayJob", time.monotonic(), bench.trickle)
+    yield measured.phase("all jobs report at once → status", time.monotonic(), bench.progress)
     yield measured.phase("delete all at once → rows gone", time.monotonic(), bench.delete_all)
 
 

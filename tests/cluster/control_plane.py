@@ -125,7 +125,11 @@ def _apiserver(folder: Path, etcd: Etcd) -> Apiserver:
 def _manager(folder: Path, server: Apiserver, controllers: tuple[str, ...]) -> ControllerManager:
     kubeconfig = _kubeconfig(folder, server, "system:kube-controller-manager")
     address = Address(_HOST, free_port())
-    return ControllerManager(address, kubeconfig, server.authority, server.signing_key, controllers)
+    # Its usual 20 calls a second would be what tests of many objects measure.
+    rate = ("--kube-api-qps=300", "--kube-api-burst=600")
+    return ControllerManager(
+        address, kubeconfig, server.authority, server.signing_key, controllers, rate
+    )
 
 
 def _kubeconfig(folder: Path, server: Apiserver, name: str, *groups: str) -> Path:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import NamedTuple
@@ -119,7 +119,7 @@ def test_what_is_wrong_would_be_found(kube_score: Path) -> None:
     assert "container-resources" in found
 
 
-def _findings(program: Path, documents: list[Document]) -> Iterator[tuple[Finding, str]]:
+def _findings(program: Path, documents: Iterable[Document]) -> Iterator[tuple[Finding, str]]:
     # Kinds of ours: it knows none of them.
     known = [each for each in documents if each["kind"] != "CustomResourceDefinition"]
     command = [str(program), "score", "-", "--output-format", "json"]
