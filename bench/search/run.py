@@ -72,6 +72,10 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--signal", help="its column to search on")
     parser.add_argument("--test", help="its column to judge by")
     parser.add_argument("--evaluations", help="of the workers part, such as 200,400")
+    parser.add_argument(
+        "--rules", default="freeze-thaw,asha", help="of the mixed part: early stopping by these"
+    )
+    parser.add_argument("--datasets", default="cifar10,cifar100", help="of the mixed part")
     parser.add_argument("--signals", help="of the nasbench201 part, such as cifar10-12ep")
     parser.add_argument("--problems", help="of the functions part, a;b;c")
     parser.add_argument("--cache", type=Path, help="where tables of trained models are kept")

@@ -20,17 +20,24 @@ Curve = Callable[[Candidate], list[tuple[float, float]]]
 
 
 class MemoryJournal:
-    """`search.journal.Journal` that forgets at once: nothing here dies."""
+    """`search.journal.Journal` that keeps the steps of checkpoints alone: nothing here dies."""
+
+    def __init__(self) -> None:
+        self._steps: dict[int, int] = {}
 
     def record_trial(self, trial: Trial) -> None: ...
 
     def record_metrics(self, number: int, step: int, metrics: Mapping[str, float]) -> None: ...
 
-    def save_checkpoint(self, number: int, step: int, data: bytes) -> None: ...
+    def save_checkpoint(self, number: int, step: int, data: bytes) -> None:
+        self._steps[number] = step
 
-    def load_checkpoint(self, number: int) -> tuple[int, bytes] | None: ...
+    def load_checkpoint(self, number: int) -> tuple[int, bytes] | None:
+        step = self._steps.get(number)
+        return (step, b"-") if step is not None else None
 
-    def drop_checkpoint(self, number: int) -> None: ...
+    def drop_checkpoint(self, number: int) -> None:
+        self._steps.pop(number, None)
 
     def record_elapsed(self, seconds: float) -> None: ...
 
@@ -45,14 +52,14 @@ class CurveTrial:
         self._step = 0
 
     def reset(self, assignment: Assignment) -> None:
-        self._number, self._step = assignment.number, 0
+        self._number, self._step = assignment.number, assignment.start_step
         self._points = self._curve(assignment.candidate)
 
     def step(self) -> StepReport:
         value, seconds = self._points[self._step]
         self._step += 1
         done = self._step == len(self._points)
-        return StepReport(self._number, self._step, {"value": value}, done, seconds)
+        return StepReport(self._number, self._step, {"value": value}, done, seconds, b"-")
 
 
 @dataclass

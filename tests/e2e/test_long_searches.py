@@ -45,6 +45,13 @@ def test_kills_suspension_edits_and_lost_connections_cost_a_search_nothing(
     assert found["kills"] > 0, "no kill came before the end"
 
 
+def test_trials_that_wait_to_be_gone_on_with_outlast_all_that(tmp_path: Path) -> None:
+    found = compare("predictor-evolution", tmp_path, "--rule", "freeze-thaw")
+    assert found["kills"] > 0, "no kill came before the end"
+    states = {row[2] for row in found["calm"]}
+    assert states >= {"completed", "pending"}
+
+
 def test_killed_drivers_and_workers_of_ray_cost_a_search_nothing(tmp_path: Path) -> None:
     found = compare("predictor-evolution", tmp_path, "--ray")
     assert found["kills"] > 0

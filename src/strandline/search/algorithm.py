@@ -9,9 +9,9 @@ have tried undisturbed; where that takes long, `save` and `load` do it at once.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from strandline.search.space import Candidate
 
@@ -76,4 +76,18 @@ class Algorithm(Protocol):
 
         Raises:
             CorruptArtifactError: it is no such state.
+        """
+
+
+@runtime_checkable
+class Thawing(Algorithm, Protocol):
+    """An algorithm that can tell which of the trials that wait is worth its full training.
+
+    It has observed what they gave so far, and observes them again at their end.
+    """
+
+    def thaw(self, number: int, frozen: Sequence[int], pending: Iterable[Candidate]) -> int | None:
+        """Return which of the trials `frozen` goes on; None to begin trial `number` instead.
+
+        A function of seed, what is asked and what was observed, as a suggestion is.
         """

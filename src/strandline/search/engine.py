@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from strandline.ports import Assignment, Clock, StepReport
 from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.ending import EndReason, reason_to_end
+from strandline.search.frozen import Frozen
 from strandline.search.journal import History, Journal
 from strandline.search.ledger import ENDED, Ledger
 from strandline.search.scheduler import Population, Scheduler
@@ -96,6 +97,7 @@ class SearchEngine:
         self._on_change = on_change or (lambda trial: None)
         self._ledger = Ledger(spec.objectives)
         self._turns = Turns(self._ledger, self._population)
+        self._frozen = Frozen(self._scheduler, algorithm, len(spec.objectives))
         self._curves: dict[int, dict[int, float]] = {}
         self._deaths: Counter[tuple[int, FailureKind]] = Counter()
         self._failures_in_a_row = 0
@@ -152,7 +154,7 @@ class SearchEngine:
         self._check_end()
         if self._end is not None or self._drain is not None:
             return None
-        trial = self._go_on() or self._start() or self._go_on(only=True)
+        trial = self._go_on() or self._thaw() or self._start() or self._go_on(only=True)
         return self._assign(trial) if trial is not None else None
 
     def finished(self) -> bool:
@@ -163,7 +165,7 @@ class SearchEngine:
             return True
         if self._unfinished:
             return False
-        if not self._may_start():
+        if not self._may_start() and self._thaw() is None:
             self._end = EndReason.TRIALS
         return self._end is not None
 
@@ -183,17 +185,21 @@ class SearchEngine:
         value = self._value(report)
         self._curves.setdefault(report.number, {})[report.step] = value
         goes_on = self._scheduler.decide(report.number, report.step, value)
+        freezes = report.step == self._frozen.step and report.checkpoint is not None
+        goes_on = goes_on or freezes
         if report.done or not goes_on:
             state = TrialState.COMPLETED if report.done else TrialState.PRUNED
             self._end_trial(trial, state, last=report)
         else:
             if report.checkpoint is not None:
                 self._journal.save_checkpoint(report.number, report.step, report.checkpoint)
-                if self._gives_way(report.step):
+                if freezes or self._gives_way(report.step):
                     trial = trial.model_copy(update={"state": TrialState.PENDING})
-                    self._turns.add(trial.number)
                     goes_on = False
             self._record(trial)
+            if trial.state is TrialState.PENDING:
+                self._wait(trial)
+                self._end_surplus()
         self._write_elapsed()
         return not report.done and goes_on
 
@@ -254,6 +260,7 @@ class SearchEngine:
                 self._count_failure(trial)
             else:
                 self._put_back(trial, history)
+        self._end_surplus()
         # A kill may have come between the end of a trial and the end of its checkpoint.
         kept = self._kept_checkpoint()
         recent = len(self._ledger) if self._keep_best else self._spec.parallelism
@@ -269,13 +276,50 @@ class SearchEngine:
         if trial.state is TrialState.RUNNING:
             trial = trial.model_copy(update={"state": TrialState.PENDING})
             self._journal.record_trial(trial)
-        found = self._journal.load_checkpoint(trial.number) if self._population else None
+        takes_turns = self._population is not None or self._frozen.step is not None
+        found = self._journal.load_checkpoint(trial.number) if takes_turns else None
         if found is not None and found[0] > trial.step:
             # The kill came between checkpoint and row: whose turn it is depends on the row.
             metrics = dict(history.metrics.get(trial.number, ())).get(found[0], trial.metrics)
             trial = trial.model_copy(update={"step": found[0], "metrics": dict(metrics)})
         self._ledger.put(trial)
-        self._turns.add(trial.number)
+        self._wait(trial)
+
+    def _wait(self, trial: Trial) -> None:
+        """Let a trial wait: for a worker, or until the algorithm goes on with it."""
+        step = self._frozen.step
+        if step is None or trial.step < step:
+            self._turns.add(trial.number)
+            return
+        # What it gave by then, whatever it has given since.
+        curve = {at: v for at, v in self._curves.get(trial.number, {}).items() if at <= step}
+        if step in curve:
+            self._algorithm.observe(
+                Observation(
+                    trial.number,
+                    trial.candidate,
+                    curve[step],
+                    complete=False,
+                    curve=tuple(sorted(curve.items())),
+                )
+            )
+        if step in curve and trial.step == step:
+            self._frozen.add(trial.number, curve[step])
+        else:
+            self._turns.add(trial.number)
+
+    def _thaw(self) -> Trial | None:
+        """Return the trial that waits and is worth more than a new one; None without one."""
+        running = [trial.candidate for trial in self._ledger.running]
+        number = self._frozen.choose(len(self._ledger), running)
+        completed = self._ledger.counts[TrialState.COMPLETED] > 0
+        if number is None and not (running or completed or self._may_start()):
+            number = self._frozen.best()  # a search has something to show at its end
+        return self._ledger[number] if number is not None else None
+
+    def _end_surplus(self) -> None:
+        for number in self._frozen.surplus():
+            self._end_trial(self._ledger[number], TrialState.PRUNED)
 
     def _go_on(self, only: bool = False) -> Trial | None:
         """Return a trial that waited; None when there is none, or a new one comes first."""
@@ -326,6 +370,7 @@ class SearchEngine:
         step, data = found if found is not None else (0, None)
         started = trial.started_at or self._clock.now()
         self._record(trial.model_copy(update={"state": TrialState.RUNNING, "started_at": started}))
+        self._frozen.remove(trial.number)
         self._working_since[trial.number] = self._clock.monotonic()
         return Assignment(trial.number, trial.candidate, step, data)
 
@@ -382,6 +427,7 @@ class SearchEngine:
         )
         before = self._kept_checkpoint()
         self._record(ended)
+        self._frozen.remove(trial.number)
         self._settle_checkpoints(before, trial.number, last)
         self._working_since.pop(trial.number, None)
         self._observe(ended)

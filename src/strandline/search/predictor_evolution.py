@@ -85,6 +85,8 @@ class PredictorEvolution(Learner):
         self._known_version = -1
         self._tried: set[str] = set()
         self._threads = ThreadpoolController()
+        # A trial that waits is compared with the suggestion that would be made in its place.
+        self._suggested: tuple[tuple[int, int, list[str]], Candidate | None] | None = None
         # By how many they were fitted to and the turn; with the last number of those.
         self._kernels: dict[tuple[int, int], tuple[int, Kernel]] = {}
         self._drawn: dict[int, list[Candidate]] = {}
@@ -94,6 +96,34 @@ class PredictorEvolution(Learner):
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         running = list(pending)
+        asked = number, self._version, [candidate_key(candidate) for candidate in running]
+        if self._suggested is None or self._suggested[0] != asked:
+            self._suggested = asked, self._choose(number, running)
+        return self._suggested[1]
+
+    def thaw(self, number: int, frozen: Sequence[int], pending: Iterable[Candidate]) -> int | None:
+        """Return the trial most is expected of, unless more is expected of a new candidate.
+
+        Nobody goes on before there is enough to learn from: first steps cost the least.
+        """
+        running = list(pending)
+        waiting = [self._fitting[each] for each in frozen if each in self._fitting]
+        if not waiting:
+            return None
+        new = self.suggest(number, running)
+        if len(self._fitting) < self._startup:
+            best = max(waiting, key=lambda each: (_order(each), -each.number))
+            return best.number if new is None else None
+        asked = [each.candidate for each in waiting] + ([new] if new is not None else [])
+        with self._threads.limit(limits=1, user_api="blas"):
+            known = self._join(number, self._observed())
+            expected = self._expect(number, known, running, asked)
+        place = int(expected[: len(waiting)].argmax())
+        if new is not None and expected[-1] > expected[place]:
+            return None
+        return waiting[place].number
+
+    def _choose(self, number: int, running: Sequence[Candidate]) -> Candidate | None:
         taken = self._unavailable(running)
         known = self._join(number, self._observed())
         if len(known) < self._startup:
@@ -161,6 +191,7 @@ class PredictorEvolution(Learner):
         self._kernels.clear()
         self._children.clear()
         self._known_version = -1
+        self._suggested = None
         for observation in self._observations.values():
             self._learn(observation, None)
 

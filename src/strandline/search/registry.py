@@ -45,6 +45,7 @@ SCHEDULERS = {
     "hyperband": "strandline.search.hyperband:Hyperband",
     "median": "strandline.search.median:MedianStopping",
     "curve-extrapolation": "strandline.search.curve_extrapolation:CurveExtrapolation",
+    "freeze-thaw": "strandline.search.freeze_thaw:FreezeThaw",
 }
 
 

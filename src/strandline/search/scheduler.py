@@ -29,6 +29,22 @@ class NoEarlyStopping:
 
 
 @runtime_checkable
+class Freezing(Scheduler, Protocol):
+    """A rule by which trials wait after their first steps, if the algorithm can tell who goes on.
+
+    It is asked about that step all the same, and decides there where nobody waits.
+    """
+
+    @property
+    def freezing_step(self) -> int:
+        """The step after which trials wait."""
+
+    @property
+    def most_frozen(self) -> int:
+        """How many wait at most; of more, the worst ends."""
+
+
+@runtime_checkable
 class Population(Scheduler, Protocol):
     """What an algorithm answers besides whose trials take turns and copy each other.
 

@@ -1,7 +1,7 @@
 """One search of some hundred trials, once in peace and once with all that can happen to it.
 
-`python -m strandline.testing.long_search ALGORITHM FOLDER [--ray] [--seed N]` runs both in
-processes of their own, with a real catalog and store, and prints what either left and what
+`python -m strandline.testing.long_search ALGORITHM FOLDER [--ray] [--seed N] [--rule NAME]` runs
+both in processes of their own, with a real catalog and store, and prints what either left and what
 happened: processes killed in the middle, a suspension, an edit of the budget, connections
 lost; with `--ray` workers of a real Ray killed as well.
 """
@@ -75,10 +75,12 @@ class Comparison:
     outages: int
 
 
-def compare(algorithm: str, folder: Path, seed: int, on_ray: bool = False) -> Comparison:
-    """Run both searches."""
-    calm = Place(folder / "calm", algorithm, on_ray, outages=False)
-    hit = Place(folder / "hit", algorithm, on_ray)
+def compare(
+    algorithm: str, folder: Path, seed: int, on_ray: bool = False, rule: str = "asha"
+) -> Comparison:
+    """Run both searches, trials ended early by `rule`."""
+    calm = Place(folder / "calm", algorithm, on_ray, rule, outages=False)
+    hit = Place(folder / "hit", algorithm, on_ray, rule)
     started = time.monotonic()
     _finish(lambda: calm.search(TRIALS))
     seconds = time.monotonic() - started
@@ -109,8 +111,11 @@ def compare(algorithm: str, folder: Path, seed: int, on_ray: bool = False) -> Co
 class Place:
     """A catalog and a store in `folder`, and the search that runs on them."""
 
-    def __init__(self, folder: Path, algorithm: str, on_ray: bool, outages: bool = True) -> None:
+    def __init__(
+        self, folder: Path, algorithm: str, on_ray: bool, rule: str, outages: bool = True
+    ) -> None:
         self._folder, self._algorithm, self._on_ray = folder, algorithm, on_ray
+        self._rule = rule
         self._outages = outages
         self._mark = uuid.uuid4().hex
         (folder / "runs").mkdir(parents=True)
@@ -133,7 +138,7 @@ class Place:
                     "name": self._algorithm,
                     "settings": SETTINGS.get(self._algorithm, {}),
                 },
-                earlyStopping={"name": "asha"},
+                earlyStopping={"name": self._rule},
                 budget={"trials": trials},
                 **SPECS.get(self._algorithm, {}),
             ),
@@ -275,8 +280,9 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--ray", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rule", default="asha")
     options = parser.parse_args()
-    found = compare(options.algorithm, options.folder, options.seed, options.ray)
+    found = compare(options.algorithm, options.folder, options.seed, options.ray, options.rule)
     print(json.dumps(asdict(found)))
 
 
