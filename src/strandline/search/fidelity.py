@@ -19,6 +19,9 @@ from strandline.search.encoding import Floats
 from strandline.search.space import Candidate
 from strandline.search.surrogate import normal_scores
 
+# Early values may take what is left of the room, and a quarter of it at least.
+_FULL_SHARE = 0.75
+
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
@@ -77,3 +80,25 @@ def _at(observation: Observation, step: int | None) -> float | None:
         return None
     curve = observation.curve[:-1] if observation.complete else observation.curve
     return next((value for at, value in curve if at == step), None)
+
+
+def choose(evidence: Evidence, most: int) -> NDArray[np.int64]:
+    """Return the places of at most so much evidence, full trainings before early values.
+
+    A surrogate takes so long to learn from very much.
+    """
+    full, early = np.flatnonzero(~evidence.low), np.flatnonzero(evidence.low)
+    room = max(most - len(early), int(_FULL_SHARE * most))
+    full = full[_spread(evidence.scores[full], room)]
+    early = early[_spread(evidence.scores[early], most - len(full))]
+    return np.sort(np.concatenate([full, early]))
+
+
+def _spread(scores: Floats, most: int) -> NDArray[np.int64]:
+    """Return the places of at most so many scores: the best half of them, and every kth other."""
+    if len(scores) <= most:
+        return np.arange(len(scores))
+    order = np.argsort(-scores, kind="stable")
+    best, rest = order[: most // 2], order[most // 2 :]
+    picked = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(np.int64)]
+    return np.sort(np.concatenate([best, picked]))

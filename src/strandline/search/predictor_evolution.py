@@ -23,7 +23,7 @@ from threadpoolctl import ThreadpoolController
 
 from strandline.search.algorithm import Observation
 from strandline.search.encoding import Blocks, Encoder, Floats
-from strandline.search.fidelity import gather
+from strandline.search.fidelity import choose, gather
 from strandline.search.moves import cross, mutate
 from strandline.search.random import draw_new
 from strandline.search.record import Learner, Unavailable
@@ -280,7 +280,7 @@ class PredictorEvolution(Learner):
         """Return the expected improvement of each candidate of the pool."""
         evidence = gather(known)
         kernel = self._fit(number, len(running))
-        chosen = _spread(evidence.scores, _LARGEST_POSTERIOR)
+        chosen = choose(evidence, _LARGEST_POSTERIOR)
         blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
         low, scores = evidence.low[chosen], evidence.scores[chosen]
         surrogate = Surrogate(kernel, blocks, low, scores)
@@ -302,7 +302,7 @@ class PredictorEvolution(Learner):
                 self._kernels.pop(next(iter(self._kernels)))
             known = self._usable()[: key[0]]
             evidence = gather(self._join(number, _most_telling(known)))
-            chosen = _spread(evidence.scores, _LARGEST_FIT)
+            chosen = choose(evidence, _LARGEST_FIT)
             blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
             kernel = fit_kernel(blocks, evidence.low[chosen], evidence.scores[chosen])
             self._kernels[key] = known[-1].number, kernel
@@ -368,13 +368,3 @@ def _last_refit(known: int, startup: int) -> int:
     while (later := max(at + 1, int(at * _GROWTH))) <= known:
         at = later
     return at
-
-
-def _spread(scores: Floats, most: int) -> NDArray[np.int64]:
-    """Return the places of at most so many scores: the best half of them, and every kth other."""
-    if len(scores) <= most:
-        return np.arange(len(scores))
-    order = np.argsort(-scores, kind="stable")
-    best, rest = order[: most // 2], order[most // 2 :]
-    picked = rest[np.linspace(0, len(rest) - 1, most - len(best)).astype(np.int64)]
-    return np.sort(np.concatenate([best, picked]))

@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from strandline.search.algorithm import Observation
 from strandline.search.encoding import Encoder
-from strandline.search.fidelity import gather
+from strandline.search.fidelity import choose, gather
 from strandline.search.predictor_evolution import expected_improvement
 from strandline.search.surrogate import (
     Kernel,
@@ -96,6 +96,17 @@ def test_trials_stopped_early_are_evidence_of_the_low_fidelity() -> None:
     assert [each["n"] for each in evidence.candidates] == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]
     # What was trained fully looked better early: its scores are above those of the rest.
     assert evidence.scores[:3].min() > evidence.scores[6:].max()
+
+
+def test_of_too_much_evidence_early_values_give_way_first() -> None:
+    full = [observation(number, 10.0 + number, 4, 4) for number in range(30)]
+    stopped = [observation(30 + number, float(number), 1, 4) for number in range(50)]
+    evidence = gather([*full, *stopped])
+    chosen = choose(evidence, 50)
+    assert len(set(chosen)) == len(chosen) == 50
+    assert (~evidence.low[chosen]).sum() == 30
+    assert (~evidence.low[choose(evidence, 20)]).sum() == 15
+    assert list(choose(evidence, 200)) == list(range(110))
 
 
 def test_full_trainings_alone_are_evidence_of_one_fidelity() -> None:
