@@ -44,6 +44,9 @@ _KNOWN = 500
 _RANDOM_SHARE, _CROSS_SHARE = 0.3, 0.1
 # Draws of which a start takes the one at its place in the order of the proxies.
 _START_DRAWS = 32
+# What begins in the dark is as large as the largest of so many draws: size alone ranks networks
+# about as well as any proxy does (Krishnakumar et al. 2022, arXiv 2210.03230).
+_LEAN = 4
 # A random candidate stays in the pool for so many suggestions: knowing what it is costs more
 # than asking what is expected of it.
 _KEPT_IN_POOL = 3
@@ -198,7 +201,11 @@ class PredictorEvolution(Learner):
     # ------------------------------------------------------------ what may be tried
 
     def _draw_start(self, number: int, taken: Unavailable) -> Candidate | None:
-        """Draw a candidate, spreading the start over what is known without training."""
+        """Draw a candidate, spreading the start over what is known without training.
+
+        Trials beyond `startup` begin before there are results because many run at once: they
+        lean towards large networks.
+        """
         structure = self._space.structure
         if structure is None:
             return draw_new(self._space, self._seed, number, taken)
@@ -211,6 +218,8 @@ class PredictorEvolution(Learner):
         ranks = proxies.argsort(0).argsort(0).mean(1)
         # Numbers 0, 1, 2, … are spread evenly whatever their count (van der Corput 1935).
         quantile = float(int(f"{number:032b}"[::-1], 2)) / 2**32
+        if number >= self._startup:
+            quantile = quantile ** (1 / _LEAN)
         return drawn[int(np.argsort(ranks, kind="stable")[int(quantile * len(drawn))])]
 
     def _propose(self, number: int, known: Sequence[Observation]) -> Iterator[Candidate]:
