@@ -275,13 +275,17 @@ class Assignment:
         number: the trial's number.
         candidate: its parameters.
         start_step: steps that an earlier worker finished and saved.
-        checkpoint: what `Trainable.save` returned then; None to start afresh.
+        checkpoint: what the last step's report had for it; None to start afresh.
+        rank, ranks: the worker's place among those that run the trial together, each of which
+            gets the trial with a rank of its own.
     """
 
     number: int
     candidate: Mapping[str, Scalar]
     start_step: int = 0
     checkpoint: bytes | None = None
+    rank: int = 0
+    ranks: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -379,4 +383,58 @@ class TrialRunner(Protocol):
         A worker that dies (killed, out of memory) or outlives the step timeout is
         replaced, its trial is reported failed with the right kind, and the rest goes on.
         One that went away with its whole node is reported `LOST`: no fault of the trial's.
+        """
+
+
+# ---------------------------------------------------------------- one trial on many workers
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSize:
+    """How many workers run one trial together.
+
+    Attributes:
+        wanted: as many as this when they are there.
+        fewest: with fewer than these it waits.
+    """
+
+    wanted: int = 1
+    fewest: int = 1
+
+
+class GroupSource(TrialSource, Protocol):
+    """A `TrialSource` that is also told who works on its trial."""
+
+    def workers_changed(self, workers: int, devices: int, waiting: str = "") -> None:
+        """Take note of how many workers, and devices of theirs, run the trial from now on.
+
+        Args:
+            waiting: what it waits for, as a sentence, while there are none.
+        """
+
+
+class GroupRunner(Protocol):
+    """Executes one trial at a time, on a group of workers; decides nothing.
+
+    Each worker makes the trainable, resets it to the trial with a rank of its own, and steps
+    it together with the others; it finds `torch.distributed` set up. The report of rank 0
+    counts, and it alone need have a checkpoint.
+    """
+
+    def run_group(
+        self,
+        source: GroupSource,
+        factory: TrainableFactory,
+        resources: Resources,
+        size: GroupSize,
+        step_timeout_seconds: float | None = None,
+    ) -> None:
+        """Run until `source` is finished or says stop.
+
+        When a worker goes, the trial is reported failed as by a `TrialRunner`, and what the
+        source assigns next is run by those that are left. A group with fewer workers than
+        wanted grows after a step when there are more.
+
+        Raises:
+            InvalidSpecError: this machine, where no others are, is too small.
         """

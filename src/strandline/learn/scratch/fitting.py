@@ -2,7 +2,7 @@
 
 An epoch is a function of the weights before it, the seed and its number: a training that
 goes on from a checkpoint ends with the very same weights as one that was not disturbed (on
-the same kind of machine, with as many threads).
+the same kind of machine, with as many threads and processes).
 
 Stochastic gradient descent with Nesterov's momentum and a cosine schedule (Loshchilov and
 Hutter, arXiv 1608.03983), as NASNet (arXiv 1707.07012, appendix A) and DARTS train; no
@@ -22,11 +22,13 @@ from torch.nn import functional
 
 from strandline.learn.features import Rows
 from strandline.learn.heads.contract import Floats
-from strandline.learn.scratch.batches import batches_in_epoch, draw_batches
+from strandline.learn.scratch.batches import Batch, batches_in_epoch, draw_batches, images_of_step
 from strandline.learn.scratch.pixels import Pixels
+from strandline.learn.scratch.ranks import ALONE, Ranks
 from strandline.learn.scratch.recipe import ScratchRecipe
+from strandline.learn.scratch.shared_norm import share_norms
 from strandline.learn.transfer_data import Targets
-from strandline.spec.errors import CorruptArtifactError
+from strandline.spec.errors import CorruptArtifactError, UnusableDataError
 from strandline.spec.networks import Schedule
 from strandline.spec.records import Task
 from strandline.zoo.cells.image_graph import MIDDLE, SPREAD
@@ -53,6 +55,10 @@ class Fitting:
         rows: the images to learn from.
         seed: of weights, batches and what is dropped.
         threads: of torch on a CPU; as it is set if None.
+        ranks: this process among those that learn together.
+
+    Raises:
+        UnusableDataError: more processes than images in a batch.
     """
 
     def __init__(
@@ -65,16 +71,21 @@ class Fitting:
         labels: int,
         seed: int,
         threads: int | None = None,
+        ranks: Ranks = ALONE,
     ) -> None:
         if threads is not None:
             torch.set_num_threads(threads)
         self._schedule: Schedule = recipe.schedule
-        self._pixels, self._rows, self._task, self._seed = pixels, rows, task, seed
+        self._pixels, self._rows, self._seed, self._ranks = pixels, rows, seed, ranks
         self._device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self._targets = torch.from_numpy(np.asarray(targets)).to(self._device)
+        self._batch = images_of_step(len(rows), self._schedule)
+        if ranks.count > self._batch:
+            raise UnusableDataError(f"{ranks.count} workers cannot share {self._batch} images")
         with self._random(0):
             network = build_network(recipe.family.value, recipe.cell, recipe.plan(labels))
         self.network: CellNetwork = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know no memory format with a device
+        self._aim = self._make_aim(task)
         self._optimizer = make_optimizer(self.network, self._schedule)
         self.epochs_done = 0
         self.loss = math.nan
@@ -92,20 +103,25 @@ class Fitting:
         self.network.train()
         rng = np.random.default_rng([self._seed, epoch])
         with self._random(epoch + 1):
-            for step, batch in enumerate(draw_batches(self._pixels, self._rows, schedule, rng)):
+            batches = draw_batches(self._pixels, self._rows, schedule, rng, self._ranks)
+            for step, batch in enumerate(batches):
                 done = epoch + step / steps
                 self.network.set_progress(done / schedule.epochs)
                 set_rate(self._optimizer, learning_rate(schedule, done))
-                total += self._learn(batch.pixels, batch.rows)
+                total += self._learn(batch)
         self.epochs_done += 1
-        self.loss = float(total) / steps
+        self.loss = float(self._ranks.add_up(total)) / steps
 
     def logits(self, rows: Rows) -> Floats:
-        """Return logits of some of the images, float32 [m, labels]."""
-        batches = (
-            rows[start : start + _SCORED_IMAGES] for start in range(0, len(rows), _SCORED_IMAGES)
-        )
-        return np.concatenate([self.score(self._pixels[batch]) for batch in batches])
+        """Return logits of some of the images, float32 [m, labels]; each process scores a part."""
+        logits = torch.zeros(len(rows), self.network.plan.labels)
+        part = self._ranks.share(len(rows))
+        for start in range(part.start, part.stop, _SCORED_IMAGES):
+            some = slice(start, min(start + _SCORED_IMAGES, part.stop))
+            logits[some] = torch.from_numpy(self.score(self._pixels[rows[some]]))
+        if self._ranks.count > 1:  # the others' places hold zeros, so nothing is rounded
+            logits = self._ranks.add_up(logits.to(self._device)).cpu()
+        return logits.numpy()
 
     def score(self, pixels: Pixels) -> Floats:
         """Return logits of images as they are, uint8 [m, S, S, 3] -> float32 [m, labels]."""
@@ -160,26 +176,43 @@ class Fitting:
                 f"the checkpoint does not fit the network ({error}): start the trial anew"
             ) from error
 
-    def _learn(self, pixels: Pixels, rows: Rows) -> Tensor:
-        chosen = torch.from_numpy(rows).to(self._device, non_blocking=True)
+    def _make_aim(self, task: Task) -> nn.Module:
+        """Return what gives the loss of images; of several processes it averages gradients."""
+        aim = _Aim(self.network, task, self._schedule)
+        if self._ranks.count == 1:
+            return aim
+        from torch.nn.parallel import DistributedDataParallel
+
+        self.network.set_share(self._ranks.share(self._batch), self._batch)
+        share_norms(self.network, self._ranks)
+        self.network.to(self._device)
+        self._freeze_what_leads_nowhere(aim)
+        # All have the same statistics already, and what is alike needs no sending.
+        return DistributedDataParallel(aim, forward_sync_buffers=False)
+
+    def _freeze_what_leads_nowhere(self, aim: nn.Module) -> None:
+        """Tell of weights whose operation no other one reads: no gradient of theirs will come."""
+        side = self.network.plan.image_size
+        blank = torch.zeros(2, 3, side, side, device=self._device)
+        weights = list(self.network.parameters())
+        self.network.eval()
+        loss = aim(blank, self._targets[:1].repeat_interleave(2, 0))
+        found = torch.autograd.grad(loss, weights, allow_unused=True)
+        for weight, gradient in zip(weights, found, strict=True):
+            weight.requires_grad_(gradient is not None)
+
+    def _learn(self, batch: Batch) -> Tensor:
+        """Do a step; return this process's part of the loss."""
+        chosen = torch.from_numpy(batch.rows).to(self._device, non_blocking=True)
         with self._precision():
-            loss = self._loss(self._images(pixels), self._targets[chosen])
+            loss: Tensor = self._aim(self._images(batch.pixels), self._targets[chosen])
+        part = len(batch.rows) / self._batch
         self._optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(loss)
+        # Gradients are averaged over processes: each counts by its images.
+        torch.autograd.backward(loss * (part * self._ranks.count))
         nn.utils.clip_grad_norm_(self.network.parameters(), LONGEST_GRADIENT)
         self._optimizer.step()
-        return loss.detach()
-
-    def _loss(self, images: Tensor, targets: Tensor) -> Tensor:
-        if isinstance(self.network, StackedNetwork) and self.network.auxiliary is not None:
-            logits, second = self.network.forward_auxiliary(images)
-            return self._distance(logits, targets) + _AUXILIARY_WEIGHT * self._distance(
-                second, targets
-            )
-        return self._distance(self.network(images), targets)
-
-    def _distance(self, logits: Tensor, targets: Tensor) -> Tensor:
-        return distance(logits, targets, self._task, self._schedule)
+        return loss.detach() * part
 
     def _images(self, pixels: Pixels) -> Tensor:
         return normalise(pixels, self._device)
@@ -194,11 +227,33 @@ class Fitting:
         return seeded(self._seed, stage)
 
 
+class _Aim(nn.Module):
+    """The loss of a network, that of its auxiliary head included."""
+
+    def __init__(self, network: CellNetwork, task: Task, schedule: Schedule) -> None:
+        super().__init__()
+        self._network, self._task, self._schedule = network, task, schedule
+
+    def forward(self, images: Tensor, targets: Tensor) -> Tensor:
+        """Return the mean loss of images [b, 3, S, S], a scalar."""
+        network = self._network
+        if isinstance(network, StackedNetwork) and network.auxiliary is not None:
+            logits, second = network.forward_auxiliary(images)
+            return self._distance(logits, targets) + _AUXILIARY_WEIGHT * self._distance(
+                second, targets
+            )
+        return self._distance(network(images), targets)
+
+    def _distance(self, logits: Tensor, targets: Tensor) -> Tensor:
+        return distance(logits, targets, self._task, self._schedule)
+
+
 def normalise(pixels: Pixels, device: torch.device) -> Tensor:
     """Return float images [b, 3, S, S], channels last in memory as uint8 [b, S, S, 3] come."""
     writable = np.require(pixels, requirements=("C", "W"))  # what torch asks for
     images = torch.from_numpy(writable).permute(0, 3, 1, 2)
-    return images.to(device, non_blocking=True).float().sub_(MIDDLE).div_(SPREAD)
+    real = torch.get_default_dtype()
+    return images.to(device, non_blocking=True).to(real).sub_(MIDDLE).div_(SPREAD)
 
 
 def distance(logits: Tensor, targets: Tensor, task: Task, schedule: Schedule) -> Tensor:

@@ -2,7 +2,8 @@
 
 Every epoch is judged on the images held out for that, so an early-stopping scheduler
 compares networks after equally many epochs, and a trial that is taken up again goes on
-from the weights and the optimizer's state of its last epoch.
+from the weights and the optimizer's state of its last epoch. Several processes may learn
+one network together, and judge it together; the first of them keeps it.
 
 The test split is not in `TransferData`: nothing here can look at it.
 """
@@ -19,6 +20,7 @@ import numpy as np
 from strandline.cells.registry import family
 from strandline.learn.features import Rows
 from strandline.learn.scratch.pixels import load_pixels
+from strandline.learn.scratch.ranks import ALONE, Ranks
 from strandline.learn.scratch.recipe import ScratchRecipe, read_recipe
 from strandline.learn.transfer_data import NEVER_SCORED, TransferData
 from strandline.learn.validation import validation_metrics
@@ -65,6 +67,7 @@ class ScratchTrainable:
         self._made_by = made_by
         self._data = made_by.data.settled()
         self._number = -1
+        self._leads = True
         self._fitting: Fitting | None = None
         self._known: Mapping[str, float] = {}
 
@@ -72,7 +75,9 @@ class ScratchTrainable:
         """Take up a candidate, from its last epoch if there is one."""
         recipe = read_recipe(self._made_by.space, assignment.candidate)
         self._number = assignment.number
-        self._fitting = make_fitting(self._data, recipe, self._made_by.threads)
+        ranks = Ranks(assignment.rank, assignment.ranks)
+        self._leads = ranks.rank == 0
+        self._fitting = make_fitting(self._data, recipe, self._made_by.threads, ranks)
         if assignment.checkpoint is not None:
             self._fitting.load_bytes(assignment.checkpoint)
         self._known = measure_candidate(
@@ -95,7 +100,7 @@ class ScratchTrainable:
             metrics={**self._known, "train/loss": self._fitting.loss, **judged},
             done=self._fitting.finished,
             seconds=time.monotonic() - started,
-            checkpoint=self._fitting.to_bytes(),
+            checkpoint=self._fitting.to_bytes() if self._leads else None,
         )
 
 
@@ -122,7 +127,9 @@ def measure_candidate(
     return known
 
 
-def make_fitting(data: TransferData, recipe: ScratchRecipe, threads: int | None) -> Fitting:
+def make_fitting(
+    data: TransferData, recipe: ScratchRecipe, threads: int | None, ranks: Ranks = ALONE
+) -> Fitting:
     """Return a fresh network of the recipe, ready to learn from the images not held out."""
     from strandline.learn.scratch.fitting import Fitting
 
@@ -136,6 +143,7 @@ def make_fitting(data: TransferData, recipe: ScratchRecipe, threads: int | None)
         len(data.labels),
         data.seed,
         threads,
+        ranks,
     )
 
 

@@ -115,6 +115,7 @@ class DropPath(nn.Module):
 
     Attributes:
         rate: probability to drop at the end of training.
+        share: which images of a batch of so many are given; None for a whole batch.
     """
 
     keep: Tensor
@@ -122,6 +123,7 @@ class DropPath(nn.Module):
     def __init__(self, rate: float) -> None:
         super().__init__()
         self.rate = rate
+        self.share: tuple[slice, int] | None = None
         # A tensor, so that a compiled network is not compiled again at every step; no part
         # of the weights, so that checkpoints hold at any progress.
         self.register_buffer("keep", torch.ones(()), persistent=False)
@@ -134,7 +136,9 @@ class DropPath(nn.Module):
         """Return the state with some images zeroed and the others scaled up, in training."""
         if not self.training:
             return state
-        kept = torch.rand(state.shape[0], 1, 1, 1, device=state.device) < self.keep
+        part, images = self.share or (slice(None), state.shape[0])
+        # Drawn for the whole batch, so that who trains an image does not change its fate.
+        kept = torch.rand(images, 1, 1, 1, device=state.device)[part] < self.keep
         return state * (kept / self.keep).to(state.dtype)
 
 

@@ -36,9 +36,17 @@ class CellNetwork(nn.Module):
         if not 0 <= fraction <= 1:
             raise InvalidSpecError(f"progress is {fraction}: it must lie in [0, 1]")
         if self._drops is None:  # once: this is said before every batch
-            self._drops = [module for module in self.modules() if isinstance(module, DropPath)]
+            self._drops = self._find_drops()
         for drop in self._drops:
             drop.set_progress(fraction)
+
+    def set_share(self, part: slice, images: int) -> None:
+        """Say that training will give it this part of every batch of so many images."""
+        for drop in self._find_drops():
+            drop.share = (part, images)
+
+    def _find_drops(self) -> list[DropPath]:
+        return [module for module in self.modules() if isinstance(module, DropPath)]
 
     def features(self, images: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return the last state [n, c, h, w], and the one that the auxiliary head reads."""
