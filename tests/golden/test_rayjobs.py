@@ -87,6 +87,12 @@ CASES: Mapping[str, Callable[[], dict[str, Any]]] = {
     "tpu-v5e-4x4": lambda: rayjob(on(PoolShare("tpu-v5e", TPU, 2))),
     "spot": lambda: rayjob(on(PoolShare("l4-spot", SPOT, 4))),
     "kueue": lambda: rayjob(on(PoolShare("l4", L4, 4))),
+    "training": lambda: rayjob(
+        on(PoolShare("l4", PLAIN_L4, 4, fewest=2)), make_resource("Training", workers=4)
+    ),
+    "training-without-a-pool": lambda: rayjob(
+        resource=make_resource("Training", workers=3, minWorkers=1)
+    ),
     "elastic": lambda: rayjob(on(PoolShare("l4", ELASTIC, 1))),
 }
 
@@ -131,7 +137,18 @@ def test_its_pods_have_no_token_and_its_groups_a_fixed_size(name: str) -> None:
     made = CASES[name]()
     assert all(pod["automountServiceAccountToken"] is False for pod in pods_of(made))
     for group in made["spec"]["rayClusterSpec"]["workerGroupSpecs"]:
-        assert group["minReplicas"] == group["replicas"] == group["maxReplicas"]
+        assert group["replicas"] == group["maxReplicas"]
+        assert group["minReplicas"] == {"training": 2, "training-without-a-pool": 1}.get(
+            name, group["replicas"]
+        )
+
+
+def test_a_training_never_has_more_workers_than_it_asks_for() -> None:
+    """Its pool may grow while trials of a search wait; a training has no more trials."""
+    asked = PoolShare("l4", ELASTIC, 1, fewest=1)
+    made = rayjob(on(asked), make_resource("Training"))["spec"]["rayClusterSpec"]
+    assert "enableInTreeAutoscaling" not in made
+    assert made["workerGroupSpecs"][0]["maxReplicas"] == 1
 
 
 def test_the_driver_takes_no_trial_and_stays_off_spot_nodes() -> None:
@@ -172,7 +189,7 @@ def test_the_lanes_fit_the_workers_that_are_asked_for(name: str) -> None:
 def test_preferred_pools_come_first_and_each_gpu_takes_a_trial() -> None:
     lanes = lanes_of(CASES["two-pools-with-fallback"]()["spec"]["rayClusterSpec"])
     assert lanes == (
-        LaneGroup("a100", 8, 12.0, {"GPU": 1.0}),
+        LaneGroup("a100", 8, 12.0, {"GPU": 1.0}, per_worker=8),
         LaneGroup("l4", 2, 8.0, {"GPU": 1.0}),
     )
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from strandline.spec.actions import PoolShare
 from strandline.spec.kinds.compute_pool import AcceleratorKind, ComputePoolSpec
@@ -32,14 +33,22 @@ def _group(pool: PoolShare, elastic: bool) -> LaneGroup:
     device = _RAY_DEVICES[spec.accelerator.kind]
     if spec.hosts > 1:
         return LaneGroup(pool.name, workers, cpus, {device: float(count)}, spec.hosts)
-    return LaneGroup(pool.name, workers * count, cpus / count, {device: 1.0})
+    return LaneGroup(pool.name, workers * count, cpus / count, {device: 1.0}, per_worker=count)
 
 
 def most_workers(pool: PoolShare, spec: ComputePoolSpec) -> int:
     """Return how many workers the pool may grow to: no more than asked for, if that was said."""
+    if pool.fewest is not None:
+        return pool.workers
     if spec.workers.max is None or pool.workers != max(1, spec.workers.min):
         return pool.workers
     return max(pool.workers, spec.workers.max)
+
+
+def training_workers(spec: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many workers the spec of a Training asks for, and how few it goes on with."""
+    workers = int(spec.get("workers") or 1)
+    return workers, int(spec.get("minWorkers") or workers)
 
 
 def ray_cpus(spec: ComputePoolSpec) -> int:

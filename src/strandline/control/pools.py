@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from strandline.control.lanes import training_workers
 from strandline.ports import Resource
 from strandline.spec.actions import ANYWHERE, Placement, PoolShare, PoolView
 from strandline.spec.conditions import Why, mark_done, mark_working
@@ -206,6 +207,7 @@ def view_pool(pool: Resource, capacity: Capacity, execution: Execution) -> PoolV
         capacity=capacity.most_workers,
         available=capacity.workers,
         trouble=_trouble(pool.name, spec, capacity, execution),
+        own_pods=execution.mode is ExecutionMode.KUBERAY,
     )
 
 
@@ -297,26 +299,46 @@ def place(resource: Resource, pools: Mapping[str, PoolView] | None) -> Placement
     return Placement(shares, driver) if shares else _why_none(wanted, pools)
 
 
-def _wanted(resource: Resource) -> list[tuple[str, int | None]]:
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A pool that is named.
+
+    Attributes:
+        workers: of it; as the pool says if None.
+        fewest: without so many of them it is no use; None where one will do.
+    """
+
+    name: str
+    workers: int | None
+    fewest: int | None = None
+
+    def needs(self, pool: PoolView) -> int:
+        """Return how many workers the pool must have before the job starts."""
+        counted = pool.own_pods or pool.standing is not None
+        return (self.fewest or 1) if counted else 1
+
+
+def _wanted(resource: Resource) -> list[_Wish]:
     """Return the pools that are named, the preferred one first, and how much of each."""
     if resource.kind == "Training":
         name = resource.spec.get("pool")
-        return [(str(name), int(resource.spec.get("workers") or 1))] if name else []
-    return [(str(each["name"]), each.get("workers")) for each in resource.spec.get("pools") or ()]
+        return [_Wish(str(name), *training_workers(resource.spec))] if name else []
+    named = resource.spec.get("pools") or ()
+    return [_Wish(str(each["name"]), each.get("workers")) for each in named]
 
 
 def _shares(
-    wanted: Sequence[tuple[str, int | None]], pools: Mapping[str, PoolView], trials: int
+    wanted: Sequence[_Wish], pools: Mapping[str, PoolView], trials: int
 ) -> tuple[PoolShare, ...]:
     """Take workers where there are some, pool by pool, until all trials have a device."""
     shares: list[PoolShare] = []
-    for name, workers in wanted:
-        pool = pools.get(name)
-        if trials <= 0 or pool is None or not _has_room(pool):
+    for wish in wanted:
+        pool = pools.get(wish.name)
+        if trials <= 0 or pool is None or not _has_room(pool, wish.needs(pool)):
             continue
         spec = ComputePoolSpec.model_validate(pool.spec)
-        share = _share(pool, spec, workers)
-        shares.append(PoolShare(name, pool.spec, share))
+        share = _share(pool, spec, wish.workers)
+        shares.append(PoolShare(wish.name, pool.spec, share, wish.fewest))
         # A slice is one accelerator to a trial; else each device takes one.
         trials -= share * (1 if spec.hosts > 1 else max(1, spec.devices_per_host))
     return tuple(shares)
@@ -329,10 +351,12 @@ def _share(pool: PoolView, spec: ComputePoolSpec, workers: int | None) -> int:
     return workers or max(1, spec.workers.min)
 
 
-def _has_room(pool: PoolView) -> bool:
+def _has_room(pool: PoolView, needs: int) -> bool:
     if pool.trouble:
         return False
-    return _is_filled_by_others(pool) or pool.available > 0
+    if pool.standing is not None:
+        return pool.standing >= needs
+    return _is_filled_by_others(pool) or pool.available >= needs
 
 
 def _is_filled_by_others(pool: PoolView) -> bool:
@@ -340,19 +364,31 @@ def _is_filled_by_others(pool: PoolView) -> bool:
     return pool.spec.get("queue") is not None or not pool.capacity
 
 
-def _why_none(wanted: Sequence[tuple[str, int | None]], pools: Mapping[str, PoolView]) -> Unplaced:
+def _why_none(wanted: Sequence[_Wish], pools: Mapping[str, PoolView]) -> Unplaced:
     told, waits = [], False
-    for name, _ in wanted:
-        pool = pools.get(name)
+    for wish in wanted:
+        pool = pools.get(wish.name)
         if pool is None:
-            told.append(f"there is no ComputePool {name} that can be seen")
+            told.append(f"there is no ComputePool {wish.name} that can be seen")
         elif pool.trouble:
             told.append(pool.trouble)
+        elif (needs := wish.needs(pool)) > (most := pool.standing or pool.capacity or needs):
+            told.append(
+                f"pool {pool.name} has room for {most} workers at most, and {needs} are "
+                "needed: lower workers, or set minWorkers"
+            )
         else:
             waits = True
-            told.append(f"all {pool.capacity} workers of pool {name} are taken")
+            told.append(_why_full(pool, needs))
     message = "; ".join(told)
     return Unplaced(WAITING if waits else UNSATISFIABLE, f"{message[:1].upper()}{message[1:]}.")
+
+
+def _why_full(pool: PoolView, needs: int) -> str:
+    if not pool.available:
+        return f"all {pool.capacity} workers of pool {pool.name} are taken"
+    free = f"{pool.available} of {pool.capacity} workers of pool {pool.name} are free"
+    return f"{free}, and {needs} are needed"
 
 
 def _driver(resource: Resource, pools: Mapping[str, PoolView]) -> PoolShare | Unplaced | None:

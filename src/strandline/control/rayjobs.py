@@ -11,7 +11,13 @@ from __future__ import annotations
 
 import json
 
-from strandline.control.lanes import lane_groups, most_workers, ray_cpus, ray_devices
+from strandline.control.lanes import (
+    lane_groups,
+    most_workers,
+    ray_cpus,
+    ray_devices,
+    training_workers,
+)
 from strandline.control.pods import (
     QUEUE_LABEL,
     Document,
@@ -114,13 +120,16 @@ def entrypoint(resource: Resource) -> str:
 
 
 def _with_workers(resource: Resource, placement: Placement, settings: JobSettings) -> Placement:
-    """Give trials that name no pool workers of their own, on the CPUs of any node."""
+    """Give what names no pool workers of its own, on the CPUs of any node."""
     if placement.pools:
         return placement
     wanted = settings.resources_of(resource.kind)
     spec = {"cpu": wanted.cpu, "memory": wanted.memory}
-    trials = int(resource.spec.get("parallelism") or 1)
-    return Placement((PoolShare(_NO_POOL, spec, trials),), placement.driver)
+    if resource.kind == "Training":
+        share = PoolShare(_NO_POOL, spec, *training_workers(resource.spec))
+    else:
+        share = PoolShare(_NO_POOL, spec, int(resource.spec.get("parallelism") or 1))
+    return Placement((share,), placement.driver)
 
 
 def _grows(pool: PoolShare) -> bool:
@@ -219,7 +228,7 @@ def _worker(
     return {
         "groupName": pool.name,
         "replicas": pool.workers,
-        "minReplicas": pool.workers,
+        "minReplicas": pool.workers if pool.fewest is None else pool.fewest,
         "maxReplicas": most_workers(pool, spec),
         "numOfHosts": spec.hosts,
         "rayStartParams": {**_devices(pool, spec), **_start_parameters()},

@@ -41,6 +41,7 @@ from strandline.spec.conditions import (
     STALLED,
     SUSPENDED,
     TAKEN_UP,
+    WAITING_FOR_WORKERS,
     Why,
     get_condition,
     is_settled,
@@ -162,7 +163,8 @@ def _tell_of_run(resource: Resource, observed: Observed, working: Mapping[str, A
     said = get_condition(resource.status, RECONCILING)
     truth = get_condition(working, RECONCILING)
     assert truth is not None
-    if said is None or said["reason"] in (truth["reason"], TAKEN_UP, _CHANGED):
+    own = (TAKEN_UP, WAITING_FOR_WORKERS)  # what only the job knows
+    if said is None or said["reason"] in (truth["reason"], *own, _CHANGED):
         return look
     return (*_write(resource, working), *look)
 

@@ -89,6 +89,7 @@ class PoolView:
         standing: workers of a Ray that is there already and that searches share; None where
             workers are made for each, or where nobody has said how many there are.
         trouble: why it cannot be used at all; empty if it can.
+        own_pods: a job's workers are pods that start with it, so they need room all at once.
     """
 
     name: str
@@ -97,6 +98,7 @@ class PoolView:
     available: int = 0
     standing: int | None = None
     trouble: str = ""
+    own_pods: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,11 +128,14 @@ class PoolShare:
         name: of the ComputePool; its machines are found as Ray resource `pool-NAME`.
         spec: of the ComputePool, as a document.
         workers: how many of its workers are asked for (of TPUs: slices), at least one.
+        fewest: the job goes on with so few of them, and never has more than it asked for;
+            None when the pool says how far their number may grow.
     """
 
     name: str
     spec: Mapping[str, Any]
     workers: int
+    fewest: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

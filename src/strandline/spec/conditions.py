@@ -27,6 +27,9 @@ INTERRUPTED = "Interrupted"
 TAKEN_UP = "SpecTakenUp"
 """Reason of a Reconciling condition: the job that runs goes by the edited spec already."""
 
+WAITING_FOR_WORKERS = "WaitingForWorkers"
+"""Reason of a Reconciling condition: the job runs, and too few workers of its are there."""
+
 Status = dict[str, Any]
 
 _MAX_MESSAGE = 4096

@@ -29,6 +29,7 @@ class LaneGroup:
         cpus: CPUs of one worker on each of its hosts.
         devices: Ray's names of devices (`GPU`, `TPU`) and how many one worker has on each host.
         hosts: nodes that one worker holds; it runs on the first.
+        per_worker: how many of these make up one worker of the ComputePool: one each device.
     """
 
     pool: str
@@ -36,6 +37,7 @@ class LaneGroup:
     cpus: float = 1.0
     devices: Mapping[str, float] = field(default_factory=dict)
     hosts: int = 1
+    per_worker: int = 1
 
 
 def write_lanes(groups: Sequence[LaneGroup]) -> str:

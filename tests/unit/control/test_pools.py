@@ -299,7 +299,56 @@ def test_trials_in_one_pod_need_a_safe_pool_of_single_hosts() -> None:
         assert "trials run in one pod" in found.message
 
 
+def make_training(**spec: Any) -> Resource:
+    full = {"dataset": {"name": "coast"}, "pool": "l4", **spec}
+    return Resource("Training", "a", "uid", 1, 1, {}, {}, full, {}, NOON)
+
+
 def test_a_training_gets_the_workers_it_asks_for() -> None:
-    spec = {"dataset": {"name": "coast"}, "pool": "l4", "workers": 3}
-    training = Resource("Training", "a", "uid", 1, 1, {}, {}, spec, {}, NOON)
-    assert named(place(training, pools(view("l4", None, gpus(8))))) == [("l4", 3)]
+    there = pools(view("l4", None, gpus(1), gpus(1), gpus(1)))
+    placed = place(make_training(workers=3), there)
+    assert named(placed) == [("l4", 3)]
+    assert isinstance(placed, Placement)
+    assert [share.fewest for share in placed.pools] == [3]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "reason", "message"),
+    [
+        (
+            (gpus(1), gpus(1)),
+            UNSATISFIABLE,
+            "Pool l4 has room for 2 workers at most, and 3 are needed: lower workers, or set "
+            "minWorkers.",
+        ),
+        (
+            (gpus(1), gpus(1), FULL),
+            WAITING,
+            "2 of 3 workers of pool l4 are free, and 3 are needed.",
+        ),
+    ],
+)
+def test_a_training_waits_until_all_its_workers_fit(
+    nodes: tuple[Any, ...], reason: str, message: str
+) -> None:
+    there = pools(view("l4", None, *nodes))
+    found = place(make_training(workers=3), there)
+    assert isinstance(found, Unplaced)
+    assert (found.reason, found.message) == (reason, message)
+    assert named(place(make_training(workers=3, minWorkers=2), there)) == [("l4", 3)]
+
+
+def test_on_a_ray_that_runs_already_the_training_itself_waits_for_workers() -> None:
+    static = Execution.model_validate({"mode": "static", "rayAddress": "ray:6379"})
+    there = pools(view("l4", None, gpus(1), execution=static))
+    assert named(place(make_training(workers=3), there)) == [("l4", 3)]
+
+
+def test_a_training_needs_a_ray_that_has_its_fewest_workers() -> None:
+    counted = {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": 2}}
+    there = pools(view("l4", None, execution=Execution.model_validate(counted)))
+    found = place(make_training(workers=3), there)
+    assert isinstance(found, Unplaced)
+    assert found.reason == UNSATISFIABLE
+    assert "has room for 2 workers at most, and 3 are needed" in found.message
+    assert named(place(make_training(workers=3, minWorkers=2), there)) == [("l4", 2)]

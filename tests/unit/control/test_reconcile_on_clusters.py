@@ -21,7 +21,14 @@ from strandline.spec.actions import (
     StartJob,
     WriteStatus,
 )
-from strandline.spec.conditions import RECONCILING, TAKEN_UP, Why, get_condition, mark_working
+from strandline.spec.conditions import (
+    RECONCILING,
+    TAKEN_UP,
+    WAITING_FOR_WORKERS,
+    Why,
+    get_condition,
+    mark_working,
+)
 from strandline.spec.records import DatasetVersion, Task
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -86,7 +93,7 @@ def test_a_job_that_may_say_nothing_is_looked_at_again_and_again() -> None:
 def test_what_a_job_waited_for_is_no_longer_told_when_it_runs() -> None:
     actions = reconcile(search(working("Unschedulable")), seen(RUNNING))
     assert reason_of(actions)[0] == "Searching"
-    for said in ("Searching", TAKEN_UP, "SpecChanged"):
+    for said in ("Searching", TAKEN_UP, WAITING_FOR_WORKERS, "SpecChanged"):
         assert reconcile(search(working(said)), seen(RUNNING)) == ()
 
 
