@@ -5,8 +5,6 @@ Apart from the runner because importing Tune takes seconds, which pass while Ray
 
 from __future__ import annotations
 
-import faulthandler
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,6 +13,7 @@ from typing import Any, Protocol
 
 from strandline.adapters.failures import classify
 from strandline.adapters.ray_mailbox import Order
+from strandline.adapters.step_watchdog import step_watchdog
 from strandline.ports import Assignment, StepReport, Trainable
 from strandline.spec.errors import FailedRunError
 from strandline.spec.records import Failure
@@ -70,15 +69,8 @@ class Lane(tune.Trainable):
         if self._trainable is None:
             raise FailedRunError("the worker could not be set up")
         started = time.monotonic()
-        if self._timeout is not None:
-            # A watchdog in C: it ends this process even when a step never lets Python run.
-            with open(os.devnull, "w") as nowhere:  # noqa: PTH123 – needs a descriptor
-                faulthandler.dump_traceback_later(self._timeout, exit=True, file=nowhere)
-                try:
-                    return self._timed_step(assignment, started)
-                finally:
-                    faulthandler.cancel_dump_traceback_later()
-        return self._timed_step(assignment, started)
+        with step_watchdog(self._timeout):
+            return self._timed_step(assignment, started)
 
     def _timed_step(self, assignment: Assignment | None, started: float) -> StepReport:
         assert self._trainable is not None

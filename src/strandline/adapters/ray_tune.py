@@ -18,13 +18,12 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from strandline.adapters.failures import too_late
+from strandline.adapters.ray_deaths import failure_of_death
 from strandline.adapters.ray_mailbox import Mailbox, Order
 from strandline.adapters.ray_session import ray_session
 from strandline.ports import Assignment, Resources, TrainableFactory, TrialSource
 from strandline.spec.errors import FailedRunError
 from strandline.spec.lanes import POOL_RESOURCE, LaneGroup
-from strandline.spec.records import Failure, FailureKind
 
 # isort: split
 # After ray_session, which sets what Ray reads when it is imported.
@@ -32,11 +31,6 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 _IDLE_DEATHS_FORGIVEN = 3
-_NODE_DEATHS = ("its node has died", "node was terminated", "node was preempted")
-# The connection broke and nothing is known of the worker's end: mostly the node went, which
-# Ray finds out much later.
-_LOST_TOUCH = ("is temporarily unavailable", "is unavailable")
-_LOST = Failure(kind=FailureKind.LOST, message="the worker's node went away")
 
 
 class RayTuneRunner:
@@ -189,7 +183,7 @@ class _Dispatcher:
         # The worker's own clock of the step starts after this one, so no slack is needed.
         late = self.timeout is not None and time.monotonic() - self._since[lane] >= self.timeout
         with self._guarded():
-            self._source.fail(number, _failure_of_death(message, late, self.timeout))
+            self._source.fail(number, failure_of_death(message, late, self.timeout))
 
     def tick(self) -> None:
         """Once in each round of Tune's loop: stop, or feed the lanes that wait."""
@@ -248,27 +242,6 @@ class _Dispatcher:
     def _fail_run(self, error: Exception) -> None:
         self._error = self._error or error
         self.stopping = True
-
-
-def _failure_of_death(message: str, late: bool, timeout: float | None) -> Failure:
-    if _names(message, _NODE_DEATHS):
-        return _LOST
-    if late and timeout is not None:
-        return too_late(timeout)
-    if _names(message, _LOST_TOUCH):
-        return _LOST
-    if "OutOfMemory" in message or "memory pressure" in message:
-        return Failure(
-            kind=FailureKind.OUT_OF_MEMORY,
-            message="the node ran out of memory and the worker was ended",
-        )
-    return Failure(
-        kind=FailureKind.CRASH, message="the worker process died (killed, or a crash in a library)"
-    )
-
-
-def _names(message: str, words: Sequence[str]) -> bool:
-    return any(each in message for each in words)
 
 
 Shape = Sequence[Mapping[str, float]]

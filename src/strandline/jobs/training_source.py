@@ -19,14 +19,16 @@ _NUMBER = 0
 
 
 class TrainingSource:
-    """`ports.TrialSource` of one training.
+    """`ports.GroupSource` of one training.
 
     Attributes:
         trial: its row.
+        device_seconds: that this run's epochs took, summed over all devices.
 
     Args:
         uid: under which the journal keeps the row.
         on_epoch: told of the row after each epoch.
+        on_workers: told of how many workers learn from now on, and what it waits for.
     """
 
     def __init__(
@@ -38,11 +40,15 @@ class TrainingSource:
         *,
         stop_requested: Callable[[], bool],
         on_epoch: Callable[[Trial], None],
+        on_workers: Callable[[int, str], None] = lambda workers, waiting: None,
     ) -> None:
         self._journal = journal
         self._clock = clock
         self._stop_requested = stop_requested
         self._on_epoch = on_epoch
+        self._on_workers = on_workers
+        self._devices = 1
+        self.device_seconds = 0.0
         self._deaths: Counter[FailureKind] = Counter()
         self._running = False
         self._given_up = False
@@ -64,7 +70,11 @@ class TrainingSource:
         found = self._journal.load_checkpoint(_NUMBER)
         return None if found is None else found[1]
 
-    # ------------------------------------------------------------ ports.TrialSource
+    # ------------------------------------------------------------ ports.GroupSource
+
+    def workers_changed(self, workers: int, devices: int, waiting: str = "") -> None:
+        self._devices = devices
+        self._on_workers(workers, waiting)
 
     def next_assignment(self) -> Assignment | None:
         if self._running or self.finished():
@@ -80,6 +90,7 @@ class TrainingSource:
 
     def report(self, report: StepReport) -> bool:
         seconds = self.trial.seconds + report.seconds
+        self.device_seconds += report.seconds * self._devices
         if bad := sorted(n for n, value in report.metrics.items() if not math.isfinite(value)):
             message = f"{', '.join(bad)} is not a number after epoch {report.step}"
             failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)

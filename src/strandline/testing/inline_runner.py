@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from strandline.adapters.failures import classify, too_late
 from strandline.ports import (
     Assignment,
+    GroupSize,
+    GroupSource,
     Resources,
     StepReport,
     Trainable,
@@ -20,7 +22,7 @@ _PAUSE_SECONDS = 0.01
 
 
 class InlineRunner:
-    """`ports.TrialRunner`, one trial after the other.
+    """`ports.TrialRunner`, one trial after the other; a `GroupRunner` of one worker, too.
 
     It cannot survive a crash of the trainable and cannot cut a step short, so a step
     timeout and the wish to stop are noticed only when the step is over.
@@ -41,6 +43,17 @@ class InlineRunner:
                 time.sleep(_PAUSE_SECONDS)
             else:
                 _run_trial(worker, source, assignment)
+
+    def run_group(
+        self,
+        source: GroupSource,
+        factory: TrainableFactory,
+        resources: Resources,
+        size: GroupSize,
+        step_timeout_seconds: float | None = None,
+    ) -> None:
+        source.workers_changed(1, 1)
+        self.run(source, factory, resources, 1, step_timeout_seconds)
 
 
 def _run_trial(worker: _Worker, source: TrialSource, assignment: Assignment) -> None:
