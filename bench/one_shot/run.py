@@ -187,6 +187,7 @@ def _load(spec: SearchSpec, home: Path) -> TransferData:
         catalog=platform.catalog,
         clock=platform.clock,
         runner=InlineRunner(),
+        groups=InlineRunner(),
         open_store=compose.StoreOpener(platform.settings.store_url),
         cache_dir=platform.settings.cache_dir,
     )

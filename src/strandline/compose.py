@@ -23,6 +23,7 @@ from strandline.ports import (
     Catalog,
     Clock,
     Elsewhere,
+    GroupRunner,
     ObjectStore,
     Resource,
     Resources,
@@ -237,6 +238,19 @@ def trial_runner(platform: Platform, search_uid: str) -> TrialRunner:
     settings = platform.settings
     run_dir = settings.runs_dir / f"search-{search_uid}"
     return RayTuneRunner(run_dir, settings.ray_address, settings.lanes)
+
+
+def group_runner(platform: Platform, training_uid: str) -> GroupRunner:
+    """Return the runner of what many workers learn together, where `trial_runner` trains.
+
+    Raises:
+        MissingExtraError: the `train` extra is not installed.
+    """
+    alone = trial_runner(platform, training_uid)
+    from strandline.adapters.ray_group import RayGroupRunner
+
+    settings = platform.settings
+    return RayGroupRunner(alone, settings.ray_address, settings.lanes)
 
 
 def require_extra(extra: str, modules: Iterable[str]) -> None:

@@ -256,6 +256,11 @@ _OTHER: list[Case] = [
         {"dataset": {"name": "a"}, "cell": {"search": "s"}, "workers": 2, "minWorkers": 3},
         "must not be above workers",
     ),
+    (
+        "Training",
+        {"dataset": {"name": "a"}, "cell": {"search": "s"}, "workers": 65},
+        "must not be above schedule.batchSize",
+    ),
 ]
 
 _DATASET: list[tuple[Document, str | None]] = [

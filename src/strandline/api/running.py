@@ -26,6 +26,7 @@ def train_place(place: Platform, resource: Resource) -> TrainPlace:
         catalog=place.catalog,
         clock=place.clock,
         runner=compose.trial_runner(place, resource.uid),
+        groups=compose.group_runner(place, resource.uid),
         open_store=compose.StoreOpener(place.settings.store_url),
         cache_dir=place.settings.cache_dir,
         elsewhere=compose.elsewhere(place.settings),

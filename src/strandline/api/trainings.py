@@ -71,6 +71,7 @@ def finished_training(report: TrainingReport) -> Finished:
         "epoch": report.epochs,
         "metric": report.metric,
         "value": report.value,
+        "workers": None,
     }
     if report.model:
         fields |= {"model": report.model, "modelVersion": report.version}

@@ -19,7 +19,15 @@ from strandline.jobs.one_shot import share_weights
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.jobs.spec_watch import SpecWatch
 from strandline.jobs.status import change_status
-from strandline.ports import Catalog, Clock, Elsewhere, ObjectStore, Resource, TrialRunner
+from strandline.ports import (
+    Catalog,
+    Clock,
+    Elsewhere,
+    GroupRunner,
+    ObjectStore,
+    Resource,
+    TrialRunner,
+)
 from strandline.search.engine import EndReason
 from strandline.spec.errors import (
     BudgetExhaustedError,
@@ -42,6 +50,7 @@ class TrainPlace:
     """The ports a training works with.
 
     Attributes:
+        groups: runs what one trial needs many workers for.
         open_store: opens `store` anew; pickles, for the workers.
         cache_dir: recomputable things on this machine.
         elsewhere: where trials run, if not on this machine.
@@ -51,6 +60,7 @@ class TrainPlace:
     catalog: Catalog
     clock: Clock
     runner: TrialRunner
+    groups: GroupRunner
     open_store: Callable[[], ObjectStore]
     cache_dir: Path
     elsewhere: Elsewhere | None = None

@@ -14,10 +14,10 @@ from strandline.jobs.build_model import Built, Evidence, build_model
 from strandline.jobs.found_cells import FoundCell, find_cell
 from strandline.jobs.search import SearchOutcome
 from strandline.jobs.search_journal import CatalogJournal
-from strandline.jobs.status import change_status
 from strandline.jobs.train import TrainPlace, gather_evidence
 from strandline.jobs.training_source import TrainingSource
-from strandline.ports import Resource, Resources
+from strandline.jobs.training_status import TrainingReporter
+from strandline.ports import GroupSize, Resource, Resources
 from strandline.search.engine import EndReason
 from strandline.spec.errors import FailedRunError, InterruptedRunError
 from strandline.spec.records import TrainingReport, Trial, canonical_json, digest_of
@@ -82,10 +82,16 @@ def train_network(
     uid = f"{resource.uid}/{_identity(spec, cell, evidence.version.digest)}"
     show = progress or (lambda seen: None)
 
+    reporter = TrainingReporter(place.catalog, place.clock, resource, _METRIC)
+
     def on_epoch(trial: Trial) -> None:
-        fields = {"epoch": trial.step, "metric": _METRIC, "value": trial.metrics[_METRIC]}
-        change_status(place.catalog, "Training", resource.name, lambda r: {**r.status, **fields})
+        reporter.epoch_over(trial, source.device_seconds)
         show(_epoch_progress(trial, spec.schedule.epochs))
+
+    def on_workers(workers: int, waiting: str) -> None:
+        reporter.workers_changed(workers, waiting)
+        if spec.workers > 1:
+            show(TrainingProgress(_describe(workers, spec.workers, waiting), 0, 0))
 
     source = TrainingSource(
         uid,
@@ -94,12 +100,16 @@ def train_network(
         place.clock,
         stop_requested=stop_requested or (lambda: False),
         on_epoch=on_epoch,
+        on_workers=on_workers,
     )
+    size = GroupSize(spec.workers, spec.min_workers or spec.workers)
     timeout = parse_duration(spec.epoch_timeout).total_seconds() if spec.epoch_timeout else None
     try:
-        place.runner.run(source, evidence.approach.factory(), Resources(), 1, timeout)
+        factory = evidence.approach.factory()
+        place.groups.run_group(source, factory, Resources(), size, timeout)
     finally:
         source.close()
+    reporter.workers_left()
     _check_end(resource.name, source)
     built = _build(resource, spec, source, evidence, place, show)
     return TrainingReport(
@@ -126,6 +136,7 @@ def _as_search(spec: TrainingSpec, cell: FoundCell) -> SearchSpec:
         objectives=[Objective(metric=_METRIC, goal=Goal.MAXIMIZE)],
         seed=spec.seed,
         model=spec.model,
+        parallelism=spec.workers,
     )
 
 
@@ -140,6 +151,13 @@ def _identity(spec: TrainingSpec, cell: FoundCell, dataset_digest: str) -> str:
         "seed": spec.seed,
     }
     return digest_of(canonical_json(content)).removeprefix("sha256:")[:12]
+
+
+def _describe(workers: int, wanted: int, waiting: str) -> str:
+    """Return the stage in words."""
+    if waiting:
+        return f"waiting for workers: {waiting}"
+    return f"training on {workers} of {wanted} workers"
 
 
 def _epoch_progress(trial: Trial, epochs: int) -> TrainingProgress:

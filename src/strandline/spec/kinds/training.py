@@ -67,6 +67,11 @@ class TrainingSpec(SpecModel):
             holds=lambda s: s.min_workers is None or s.min_workers <= s.workers,
             message="minWorkers must not be above workers: lower it, or raise workers",
         ),
+        Rule(
+            cel="self.workers <= self.schedule.batchSize",
+            holds=lambda s: s.workers <= s.schedule.batch_size,
+            message="workers must not be above schedule.batchSize: each needs an image of a batch",
+        ),
     )
     dataset: DatasetRef = Field(description="What to learn from.")
     cell: CellSource = Field(description="What the network is built of.")
@@ -82,13 +87,15 @@ class TrainingSpec(SpecModel):
         default=1,
         ge=1,
         le=1024,
-        description="Workers that learn together, each from its share of every batch.",
+        description="Workers that learn together, each from its share of every batch; how many "
+        "there are does not change what is learned. Each has all devices of a worker of the pool.",
     )
     min_workers: StrictInt | None = Field(
         default=None,
         ge=1,
         le=1024,
-        description="Go on with as few as these while others are lost; with none lost if absent.",
+        description="Start, and go on, with as few as these while others are missing; with all "
+        "of them if absent.",
     )
     driver: DriverPlace = Field(
         default_factory=DriverPlace,
