@@ -33,7 +33,7 @@ demo: $(STAMP) ## Import real images, train, evaluate, predict: under four minut
 	@DEMO_HOME=$(DEMO_HOME) PATH="$(CURDIR)/$(BIN):$$PATH" bash tools/demo.sh
 
 test: $(STAMP) ## Run the tests
-	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadgroup --no-loadscope-reorder
+	@$(BIN)/python -m pytest -q -n $(TEST_PROCESSES) --dist loadscope --no-loadscope-reorder
 
 lint: $(STAMP) ## Check style, types and layers
 	@$(BIN)/ruff check .

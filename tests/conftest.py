@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -21,13 +23,25 @@ settings.register_profile("strandline", deadline=None, derandomize=True)
 settings.load_profile("strandline")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep together what one process has to run: a file, and all that use the one cluster."""
-    for item in items:
-        shares_cluster = item.get_closest_marker("cluster") is not None
-        group = "cluster" if shares_cluster else item.nodeid.partition("::")[0]
-        item.add_marker(pytest.mark.xdist_group(group))
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep together what one process has to run: a file, and all that use the one cluster.
+
+    Not by marks: pytest-xdist 3.8 writes them into names that pytest 9.2 does not read.
+    """
+    from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
+
+    class ByFile(LoadScopeScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "cluster" if _shares_cluster(file) else file
+
+    return ByFile(config, log)
+
+
+@functools.cache
+def _shares_cluster(file: str) -> bool:
+    return "pytest.mark.cluster" in (_ROOT / file).read_text("utf-8")
 
 
 @pytest.fixture(scope="session")

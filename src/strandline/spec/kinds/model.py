@@ -40,7 +40,6 @@ class ModelStatus(Status):
     bundle: StrictStr | None = Field(
         default=None,
         max_length=71,
-        pattern=r"^sha256:[0-9a-f]{64}$",
         description="Digest of its Bundle: the store's object `objects/` plus two digits, `/`, "
         "and the others.",
     )
