@@ -115,7 +115,10 @@ def test_a_volume_of_the_machine_is_mounted_by_a_restricted_pod(
     volume = {"name": "data", "persistentVolumeClaim": {"claimName": claim}}
     mount = {"volumeMounts": [{"name": "data", "mountPath": "/data", "readOnly": True}]}
     reader = pod("reader", image, "cat", "/data/greeting", volumes=[volume], container=mount)
-    assert _run(own_cluster, namespace, reader) == "from the machine\n"
+    try:
+        assert _run(own_cluster, namespace, reader) == "from the machine\n"
+    finally:  # it belongs to no namespace, and names a folder of this run
+        own_cluster.kubectl("delete", f"pv/{namespace}-environment", "--wait=false")
 
 
 def test_simulated_accelerators_take_the_pods_that_ask_for_them(
