@@ -225,8 +225,11 @@ def _view_standing(pool: Resource, spec: ComputePoolSpec, execution: Execution) 
             f"the Ray at {execution.ray_address} has no workers of pool {pool.name}, "
             f"but of {known or 'none'}"
         )
-    elif spec.hosts > 1:
-        trouble = f"a worker of pool {pool.name} has {spec.hosts} hosts, which only KubeRay starts"
+    elif spec.hosts > 1 and execution.mode is ExecutionMode.STATIC:
+        trouble = (
+            f"a worker of pool {pool.name} has {spec.hosts} hosts, which the chart's Ray cannot "
+            "give: it needs execution.mode kuberay"
+        )
     return PoolView(pool.name, pool.spec, standing=workers, trouble=trouble)
 
 

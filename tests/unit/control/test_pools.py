@@ -270,10 +270,18 @@ def test_the_workers_of_a_standing_ray_are_shared_whatever_is_free_on_their_node
 def test_a_ray_elsewhere_is_believed_to_have_workers_of_any_pool() -> None:
     elsewhere = Execution.model_validate({"mode": "attach", "rayAddress": "ray:6379"})
     there = pools(view("l4", execution=elsewhere), view("v5e", V5E, execution=elsewhere))
-    assert named(place(make_search(pools=[{"name": "l4"}]), there)) == [("l4", 1)]
+    for name in there:
+        assert named(place(make_search(pools=[{"name": name}]), there)) == [(name, 1)]
+
+
+def test_the_ray_of_the_chart_has_no_workers_of_several_hosts() -> None:
+    chart = Execution.model_validate({"mode": "static", "rayAddress": "ray:6379"})
+    there = pools(view("v5e", V5E, execution=chart))
     found = place(make_search(pools=[{"name": "v5e"}]), there)
     assert isinstance(found, Unplaced)
-    assert "only KubeRay" in found.message
+    assert found.reason == UNSATISFIABLE
+    assert "has 4 hosts" in found.message
+    assert "kuberay" in found.message
 
 
 def test_a_driver_is_never_on_nodes_that_may_be_taken_away() -> None:
