@@ -89,7 +89,8 @@ def test_the_plugin_is_on_a_cluster_without_saying_so() -> None:
 def test_without_a_kubeconfig_it_says_what_is_missing() -> None:
     result = run("--cluster", "get", "searches")
     assert result.exit_code == 3
-    assert "cannot connect to a cluster" in result.stderr
+    assert "cannot connect to a cluster: there is no kubeconfig" in result.stderr
+    assert "--kubeconfig" in result.stderr
 
 
 def test_a_context_that_is_not_there_is_named(tmp_path: Path) -> None:

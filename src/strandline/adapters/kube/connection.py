@@ -50,6 +50,10 @@ def _load(configuration: Any, kubeconfig: Path | None, context: str | None) -> s
         load_incluster_config(configuration)  # type: ignore[no-untyped-call]
         return _POD_NAMESPACE.read_text().strip()
     named = named or str(_HOME_CONFIG.expanduser())
+    if not any(Path(each).exists() for each in named.split(os.pathsep)):
+        raise ConfigException(
+            f"there is no kubeconfig {named}: name yours with --kubeconfig or KUBECONFIG"
+        )
     load_kube_config(named, context, configuration, persist_config=False)  # type: ignore[no-untyped-call]
     return _namespace_of(named, context)
 
