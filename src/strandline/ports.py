@@ -345,14 +345,31 @@ class Elsewhere:
     threads: int = 1
 
 
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a worker is.
+
+    Attributes:
+        pool: name of its ComputePool; None where there are none, as on a laptop.
+        hourly_price: what the worker costs an hour; None if nobody said.
+    """
+
+    pool: str | None = None
+    hourly_price: float | None = None
+
+
+HERE = Workplace()
+"""A worker of no pool."""
+
+
 class TrialSource(Protocol):
     """What a runner asks and tells: the search engine, seen from the workers' side.
 
     A runner calls these from one thread, in any order of trials.
     """
 
-    def next_assignment(self) -> Assignment | None:
-        """Return the next trial to start, None when there is none now."""
+    def next_assignment(self, place: Workplace = HERE) -> Assignment | None:
+        """Return the next trial to start on a worker at `place`, None when there is none now."""
 
     def finished(self) -> bool:
         """Return whether no assignment will come any more."""

@@ -25,10 +25,10 @@ from tests.servers.ray import (
 )
 
 from strandline.adapters.ray_session import ray_session
-from strandline.adapters.ray_tune import RayTuneRunner, lane_shapes
-from strandline.ports import Assignment, Resources, StepReport, TrialRunner
+from strandline.adapters.ray_tune import RayTuneRunner, lane_places, lane_shapes
+from strandline.ports import HERE, Assignment, Resources, StepReport, TrialRunner, Workplace
 from strandline.spec.errors import UnavailableError
-from strandline.spec.lanes import LaneGroup, read_lanes, write_lanes
+from strandline.spec.lanes import NO_POOL, LaneGroup, read_lanes, write_lanes
 from strandline.spec.records import FailureKind
 from strandline.spec.settings import load_settings
 from strandline.testing.scripted_trials import ScriptedSource
@@ -126,11 +126,12 @@ def test_a_trial_whose_node_is_killed_is_told_as_lost_and_the_next_node_goes_on(
             threading.Thread(target=replace_node).start()
 
     source = ScriptedSource([{"steps": 200}, {}], on_report=kill_node)
-    groups = (LaneGroup("spot", lanes=1),)
+    groups = (LaneGroup("spot", lanes=1, hourly_price=0.5),)
     runner = RayTuneRunner(tmp_path / "runs", "joined", groups)
     runner.run(source, _Looks(tmp_path, seconds=0.2), Resources(), 1)
     assert [failure.kind for failure in source.failures[0]] == [FailureKind.LOST]
     assert sorted(source.ended) == [0, 1]
+    assert set(source.places) == {Workplace("spot", 0.5)}
     assert str(after[0].home) in (tmp_path / "1-1").read_text()
 
 
@@ -207,7 +208,7 @@ def test_a_wrong_token_is_refused_with_the_reason(
 
 def test_lanes_fill_the_preferred_pools_first() -> None:
     groups = (
-        LaneGroup("a100", 2, 4.0, {"GPU": 1.0}),
+        LaneGroup("a100", 2, 4.0, {"GPU": 1.0}, hourly_price=2.5),
         LaneGroup("tpu", 2, 8.0, {"TPU": 4.0}, hosts=4),
     )
     first = [{"CPU": 4.0, "pool-a100": 1.0, "GPU": 1.0}]
@@ -215,4 +216,7 @@ def test_lanes_fill_the_preferred_pools_first() -> None:
     assert lane_shapes(groups, Resources(), 3) == [first, first, second]
     assert lane_shapes(groups, Resources(), 9) == [first, first, second, second]
     assert lane_shapes((), Resources(cpus=2), 2) == [[{"CPU": 2}], [{"CPU": 2}]]
+    places = lane_places(groups)
+    assert places == [Workplace("a100", 2.5)] * 2 + [Workplace("tpu")] * 2
+    assert lane_places((LaneGroup(NO_POOL, 1),)) == [HERE]
     assert read_lanes(write_lanes(groups)) == groups

@@ -17,6 +17,7 @@ import pytest
 import yaml
 from tests.golden.test_pods import L4, SAFE, SETTINGS, make_resource
 
+from strandline.control.lanes import lane_groups
 from strandline.control.rayjobs import LONGEST_NAME, make_rayjob
 from strandline.ports import Resource
 from strandline.spec.actions import ANYWHERE, Placement, PoolShare
@@ -192,6 +193,18 @@ def test_preferred_pools_come_first_and_each_gpu_takes_a_trial() -> None:
         LaneGroup("a100", 8, 12.0, {"GPU": 1.0}, per_worker=8),
         LaneGroup("l4", 2, 8.0, {"GPU": 1.0}),
     )
+
+
+def test_a_lane_costs_what_its_devices_do() -> None:
+    def price_of(**spec: Any) -> float | None:
+        (group,) = lane_groups([PoolShare("p", {"pricePerHour": 1.5, **spec}, 1)])
+        return group.hourly_price
+
+    assert price_of() == 1.5
+    assert price_of(accelerator={"kind": "gpu", "count": 8}) == 1.5
+    tpu = {"accelerator": "tpu-v5-lite-podslice", "topology": "4x4"}
+    assert price_of(accelerator={"kind": "tpu"}, tpu=tpu) == 24.0
+    assert price_of(pricePerHour=None) is None
 
 
 def test_a_queue_starts_it_suspended() -> None:

@@ -19,9 +19,10 @@ from typing import Any
 from strandline.adapters.ray_deaths import LOST, failure_of_death
 from strandline.adapters.ray_rank import Rank, RankFailure
 from strandline.adapters.ray_session import ray_session
-from strandline.adapters.ray_tune import lane_shapes
+from strandline.adapters.ray_tune import lane_places, lane_shapes
 from strandline.data.cpu import usable_cpus
 from strandline.ports import (
+    HERE,
     Assignment,
     GroupSize,
     GroupSource,
@@ -29,6 +30,7 @@ from strandline.ports import (
     StepReport,
     TrainableFactory,
     TrialRunner,
+    Workplace,
 )
 from strandline.spec.errors import InvalidSpecError
 from strandline.spec.lanes import LaneGroup
@@ -99,8 +101,9 @@ class RayGroupRunner:
         if others:
             raise InvalidSpecError("workers of several hosts cannot learn together: use one worker")
         with ray_session(self._address, resources, ranks):
-            run = _Run(source, factory, shape, size, devices, step_timeout_seconds, self._patience)
-            run.go()
+            place = lane_places(self._groups)[0] if self._groups else HERE
+            timeout = step_timeout_seconds
+            _Run(source, factory, shape, place, size, devices, timeout, self._patience).go()
 
 
 def _fit_here(resources: Resources, size: GroupSize) -> tuple[Resources, GroupSize]:
@@ -130,12 +133,14 @@ class _Run:
 
     Attributes:
         shape: what one rank takes, by Ray's names.
+        place: where the ranks are, and what one of them costs.
         devices: ranks that one worker runs.
     """
 
     source: GroupSource
     factory: TrainableFactory
     shape: Shape
+    place: Workplace
     size: GroupSize
     devices: int
     timeout: float | None
@@ -144,7 +149,7 @@ class _Run:
     def go(self) -> None:
         """Run trial after trial."""
         while not (self.source.should_stop() or self.source.finished()):
-            assignment = self.source.next_assignment()
+            assignment = self.source.next_assignment(self.place)
             if assignment is None:
                 time.sleep(_LOOK_SECONDS)
             else:

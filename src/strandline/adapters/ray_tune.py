@@ -21,7 +21,14 @@ from typing import Any
 from strandline.adapters.ray_deaths import failure_of_death
 from strandline.adapters.ray_mailbox import Mailbox, Order
 from strandline.adapters.ray_session import ray_session
-from strandline.ports import Assignment, Resources, TrainableFactory, TrialSource
+from strandline.ports import (
+    HERE,
+    Assignment,
+    Resources,
+    TrainableFactory,
+    TrialSource,
+    Workplace,
+)
 from strandline.spec.errors import FailedRunError
 from strandline.spec.lanes import POOL_RESOURCE, LaneGroup
 
@@ -62,7 +69,8 @@ class RayTuneRunner:
         if source.finished():
             return
         with ray_session(self._address, resources, parallelism), _silence():
-            dispatcher = _Dispatcher(source, _start_mailbox(), step_timeout_seconds)
+            places = lane_places(self._groups)
+            dispatcher = _Dispatcher(source, _start_mailbox(), step_timeout_seconds, places)
             self._run_lanes(dispatcher, factory, resources, parallelism)
             dispatcher.raise_error()
 
@@ -117,10 +125,21 @@ def _silence() -> Iterator[None]:
 
 
 class _Dispatcher:
-    """The driver's side: hands reports to the source and orders to the lanes."""
+    """The driver's side: hands reports to the source and orders to the lanes.
 
-    def __init__(self, source: TrialSource, mailbox: Any, timeout: float | None) -> None:
+    Args:
+        places: where each lane is; nowhere in particular if empty.
+    """
+
+    def __init__(
+        self,
+        source: TrialSource,
+        mailbox: Any,
+        timeout: float | None,
+        places: Sequence[Workplace],
+    ) -> None:
         self._source = source
+        self._places = places
         self.mailbox = mailbox
         self.timeout = timeout
         self._idle: set[int] = set()
@@ -209,7 +228,8 @@ class _Dispatcher:
                 self.stopping = True
                 return
             for lane in sorted(self._idle):
-                assignment = self._source.next_assignment()
+                place = self._places[lane] if self._places else HERE
+                assignment = self._source.next_assignment(place)
                 if assignment is None:
                     break
                 self._idle.discard(lane)
@@ -260,6 +280,15 @@ def lane_shapes(
         for _ in range(group.lanes)
     ]
     return shapes[:parallelism]
+
+
+def lane_places(groups: Sequence[LaneGroup]) -> Sequence[Workplace]:
+    """Return where each lane is, in the order of `lane_shapes`; empty without groups."""
+    return [
+        Workplace(group.compute_pool, group.hourly_price)
+        for group in groups
+        for _ in range(group.lanes)
+    ]
 
 
 def _anywhere(resources: Resources) -> Mapping[str, float]:

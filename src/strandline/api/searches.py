@@ -223,7 +223,9 @@ def work_on_search(
     return run_training(
         resource,
         train_place(place, resource),
-        progress=SearchReporter(place.catalog, place.clock, resource, progress),
+        progress=SearchReporter(
+            place.catalog, place.clock, resource, progress, place.settings.lanes
+        ),
         stop_requested=stop_requested,
     )
 
@@ -237,7 +239,9 @@ def finished_search(place: Platform, resource: Resource, report: TrainReport) ->
     return Finished(
         reason="SearchEnded",
         message=f"{report.trials} trials, {report.best.metric} {report.best.value:.4f}{made}.",
-        fields=search_status(SearchSpec.model_validate(resource.spec), report, trials),
+        fields=search_status(
+            SearchSpec.model_validate(resource.spec), report, trials, place.settings.lanes
+        ),
     )
 
 

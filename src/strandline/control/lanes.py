@@ -27,13 +27,22 @@ def lane_groups(pools: Sequence[PoolShare], elastic: bool = False) -> tuple[Lane
 def _group(pool: PoolShare, elastic: bool) -> LaneGroup:
     spec = ComputePoolSpec.model_validate(pool.spec)
     workers = most_workers(pool, spec) if elastic else pool.workers
-    cpus, count = float(ray_cpus(spec)), spec.devices_per_host
+    cpus, count, price = float(ray_cpus(spec)), spec.devices_per_host, spec.price_per_hour
     if count == 0:
-        return LaneGroup(pool.name, workers, cpus)
+        return LaneGroup(pool.name, workers, cpus, hourly_price=price)
     device = _RAY_DEVICES[spec.accelerator.kind]
     if spec.hosts > 1:
-        return LaneGroup(pool.name, workers, cpus, {device: float(count)}, spec.hosts)
-    return LaneGroup(pool.name, workers * count, cpus / count, {device: 1.0}, per_worker=count)
+        devices, hosts = {device: float(count)}, spec.hosts
+        whole = None if price is None else price * count * hosts
+        return LaneGroup(pool.name, workers, cpus, devices, hosts, hourly_price=whole)
+    return LaneGroup(
+        pool.name,
+        workers * count,
+        cpus / count,
+        {device: 1.0},
+        per_worker=count,
+        hourly_price=price,
+    )
 
 
 def most_workers(pool: PoolShare, spec: ComputePoolSpec) -> int:

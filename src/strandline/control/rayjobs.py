@@ -35,7 +35,7 @@ from strandline.spec.actions import Placement, PoolShare
 from strandline.spec.attempts import job_name
 from strandline.spec.fields import parse_duration
 from strandline.spec.kinds.compute_pool import ComputePoolSpec
-from strandline.spec.lanes import POOL_RESOURCE, UNLIMITED, write_lanes
+from strandline.spec.lanes import NO_POOL, POOL_RESOURCE, UNLIMITED, write_lanes
 from strandline.spec.operator_config import Execution, JobSettings
 
 API_VERSION = "ray.io/v1"
@@ -53,7 +53,6 @@ WORKER = "ray-worker"
 ELASTIC_ANNOTATION = "kueue.x-k8s.io/elastic-job"
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-_NO_POOL = "any"
 
 
 def make_rayjob(
@@ -126,9 +125,9 @@ def _with_workers(resource: Resource, placement: Placement, settings: JobSetting
     wanted = settings.resources_of(resource.kind)
     spec = {"cpu": wanted.cpu, "memory": wanted.memory}
     if resource.kind == "Training":
-        share = PoolShare(_NO_POOL, spec, *training_workers(resource.spec))
+        share = PoolShare(NO_POOL, spec, *training_workers(resource.spec))
     else:
-        share = PoolShare(_NO_POOL, spec, int(resource.spec.get("parallelism") or 1))
+        share = PoolShare(NO_POOL, spec, int(resource.spec.get("parallelism") or 1))
     return Placement((share,), placement.driver)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from strandline.jobs.status import change_status, with_fields
 from strandline.ports import Catalog, Clock, Resource
 from strandline.search.ledger import Ledger
 from strandline.spec.errors import ConflictError, NotFoundError, UnavailableError
+from strandline.spec.lanes import LaneGroup
 from strandline.spec.records import TrainReport, Trial, TrialState
 from strandline.spec.v1alpha1 import SearchSpec
 
@@ -21,9 +24,11 @@ FORECAST_SECONDS = 60.0
 _ALL = 1_000_000
 
 
-def search_status(spec: SearchSpec, report: TrainReport, trials: Sequence[Trial]) -> dict[str, Any]:
+def search_status(
+    spec: SearchSpec, report: TrainReport, trials: Sequence[Trial], groups: Sequence[LaneGroup] = ()
+) -> dict[str, Any]:
     """Return the fields of the Search's status that tell how it went."""
-    fields = trial_fields(spec, trials)
+    fields = trial_fields(spec, trials) | pool_fields(groups, trials)
     assert "best" in fields, "a search that ended well has a best trial"
     if report.model:
         fields |= {"model": report.model, "modelVersion": report.version}
@@ -49,6 +54,27 @@ def trial_fields(spec: SearchSpec, trials: Sequence[Trial]) -> dict[str, Any]:
     return fields
 
 
+def pool_fields(groups: Sequence[LaneGroup], trials: Sequence[Trial]) -> dict[str, Any]:
+    """Return the fields that tell of pools and prices; none where there are no pools.
+
+    A worker counts as running while a trial is on one of its devices.
+    """
+    running = Counter(trial.pool for trial in trials if trial.state is TrialState.RUNNING)
+    uses = [
+        {
+            "name": group.pool,
+            "workers": math.ceil(running[group.pool] / group.per_worker),
+            "wanted": group.lanes // group.per_worker,
+        }
+        for group in groups
+        if group.compute_pool is not None
+    ]
+    fields: dict[str, Any] = {"pools": uses} if uses else {}
+    if any(trial.cost is not None for trial in trials):
+        fields["cost"] = round(sum(trial.cost or 0.0 for trial in trials), 6)
+    return fields
+
+
 @dataclass(slots=True)
 class SearchReporter:
     """Writes how a running search stands into its status, at most every few seconds.
@@ -61,6 +87,7 @@ class SearchReporter:
     clock: Clock
     resource: Resource
     then: Callable[[SearchProgress], None] | None = None
+    groups: Sequence[LaneGroup] = ()
     reported_at: float = float("-inf")
     forecast_at: float = float("-inf")
 
@@ -78,7 +105,7 @@ class SearchReporter:
         name = self.resource.name
         spec = SearchSpec.model_validate(self.catalog.get_resource("Search", name).spec)
         trials = self.catalog.list_trials(self.resource.uid, limit=_ALL)
-        fields = trial_fields(spec, trials)
+        fields = trial_fields(spec, trials) | pool_fields(self.groups, trials)
         if now - self.forecast_at >= FORECAST_SECONDS:
             self.forecast_at = now
             found = forecast_end(spec, trials, elapsed_seconds)

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 
 from strandline.jobs.search_journal import CatalogJournal
-from strandline.ports import Assignment, Clock, StepReport
+from strandline.ports import HERE, Assignment, Clock, StepReport, Workplace
 from strandline.search.engine import FORGIVEN
 from strandline.spec.records import Failure, FailureKind, Scalar, Trial, TrialState
 
@@ -48,6 +48,7 @@ class TrainingSource:
         self._on_epoch = on_epoch
         self._on_workers = on_workers
         self._devices = 1
+        self._price: float | None = None
         self.device_seconds = 0.0
         self._deaths: Counter[FailureKind] = Counter()
         self._running = False
@@ -76,21 +77,30 @@ class TrainingSource:
         self._devices = devices
         self._on_workers(workers, waiting)
 
-    def next_assignment(self) -> Assignment | None:
+    def next_assignment(self, place: Workplace = HERE) -> Assignment | None:
         if self._running or self.finished():
             return None
         step, data = self._journal.load_checkpoint(_NUMBER) or (0, None)
         self._running = True
         started = self.trial.started_at or self._clock.now()
-        self._record(state=TrialState.RUNNING, started_at=started, failure=None, ended_at=None)
+        self._price = place.hourly_price
+        self._record(
+            state=TrialState.RUNNING,
+            started_at=started,
+            failure=None,
+            ended_at=None,
+            pool=place.pool,
+        )
         return Assignment(_NUMBER, self.trial.candidate, step, data)
 
     def finished(self) -> bool:
         return self.complete or self._given_up
 
     def report(self, report: StepReport) -> bool:
-        seconds = self.trial.seconds + report.seconds
+        seconds, cost = self.trial.seconds + report.seconds, self.trial.cost
         self.device_seconds += report.seconds * self._devices
+        if self._price is not None:
+            cost = (cost or 0.0) + report.seconds * self._devices / 3600 * self._price
         if bad := sorted(n for n, value in report.metrics.items() if not math.isfinite(value)):
             message = f"{', '.join(bad)} is not a number after epoch {report.step}"
             failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)
@@ -105,6 +115,7 @@ class TrainingSource:
             step=report.step,
             metrics=dict(report.metrics),
             seconds=seconds,
+            cost=cost,
             **(ended if report.done else {}),
         )
         self._running = not report.done

@@ -32,12 +32,14 @@ class TrainingReporter:
     def epoch_over(self, trial: Trial, device_seconds: float) -> None:
         """Tell of an epoch, and of the time that this run spent on all devices."""
         hours = self._hours_before + device_seconds / 3600
-        fields = {
+        fields: dict[str, Any] = {
             "epoch": trial.step,
             "metric": self._metric,
             "value": trial.metrics[self._metric],
             "deviceHours": round(hours, 6),
         }
+        if trial.cost is not None:
+            fields["cost"] = round(trial.cost, 6)
         self._change(fields)
 
     def workers_changed(self, workers: int, waiting: str) -> None:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
-from strandline.ports import Assignment, Clock, StepReport
+from strandline.ports import HERE, Assignment, Clock, StepReport, Workplace
 from strandline.search.algorithm import Algorithm, Observation
 from strandline.search.ending import EndReason, reason_to_end
 from strandline.search.frozen import Frozen
@@ -108,6 +108,7 @@ class SearchEngine:
         self._elapsed_written = before.elapsed_seconds
         self._started = clock.monotonic()
         self._working_since: dict[int, float] = {}
+        self._places: dict[int, Workplace] = {}
         self._restore(before)
 
     # ------------------------------------------------------------ seen from outside
@@ -150,12 +151,12 @@ class SearchEngine:
 
     # ------------------------------------------------------------ ports.TrialSource
 
-    def next_assignment(self) -> Assignment | None:
+    def next_assignment(self, place: Workplace = HERE) -> Assignment | None:
         self._check_end()
         if self._end is not None or self._drain is not None:
             return None
         trial = self._go_on() or self._thaw() or self._start() or self._go_on(only=True)
-        return self._assign(trial) if trial is not None else None
+        return self._assign(trial, place) if trial is not None else None
 
     def finished(self) -> bool:
         self._check_end()
@@ -171,8 +172,7 @@ class SearchEngine:
 
     def report(self, report: StepReport) -> bool:
         self._working_since[report.number] = self._clock.monotonic()
-        trial = self._ledger[report.number]
-        trial = trial.model_copy(update={"seconds": trial.seconds + report.seconds})
+        trial = self._spend(self._ledger[report.number], report.seconds)
         if bad := sorted(n for n, value in report.metrics.items() if not math.isfinite(value)):
             message = f"{', '.join(bad)} is not a number after step {report.step}"
             failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)
@@ -365,11 +365,16 @@ class SearchEngine:
     def _unfinished(self) -> bool:
         return bool(self._turns or self._ledger.running)
 
-    def _assign(self, trial: Trial) -> Assignment:
+    def _assign(self, trial: Trial, place: Workplace) -> Assignment:
         found = self._journal.load_checkpoint(trial.number)
         step, data = found if found is not None else (0, None)
         started = trial.started_at or self._clock.now()
-        self._record(trial.model_copy(update={"state": TrialState.RUNNING, "started_at": started}))
+        self._places[trial.number] = place
+        self._record(
+            trial.model_copy(
+                update={"state": TrialState.RUNNING, "started_at": started, "pool": place.pool}
+            )
+        )
         self._frozen.remove(trial.number)
         self._working_since[trial.number] = self._clock.monotonic()
         return Assignment(trial.number, trial.candidate, step, data)
@@ -378,7 +383,15 @@ class SearchEngine:
         """Add what the step that was lost took: devices were occupied all the same."""
         since = self._working_since.pop(trial.number, None)
         lost = self._clock.monotonic() - since if since is not None else 0.0
-        return trial.model_copy(update={"seconds": trial.seconds + lost})
+        return self._spend(trial, lost)
+
+    def _spend(self, trial: Trial, seconds: float) -> Trial:
+        """Add seconds that a trial's worker was occupied, and what they cost."""
+        price = self._places.get(trial.number, HERE).hourly_price
+        spent: dict[str, float] = {"seconds": trial.seconds + seconds}
+        if price is not None:
+            spent["cost"] = (trial.cost or 0.0) + seconds / 3600 * price
+        return trial.model_copy(update=spent)
 
     def _choose(self, number: int) -> Candidate | None:
         for candidate in self._defaults:

@@ -173,6 +173,8 @@ class Trial(Record):
         started_at, ended_at: wall clock; None when not yet.
         parent: number of the trial whose checkpoint this one began from; None when it
             began afresh.
+        pool: name of the ComputePool it ran on last; None where there are none.
+        cost: of its workers for `seconds`, where the prices of their pools are known.
     """
 
     search: str
@@ -186,6 +188,8 @@ class Trial(Record):
     started_at: datetime | None = None
     ended_at: datetime | None = None
     parent: int | None = None
+    pool: str | None = None
+    cost: float | None = None
 
 
 class ModelVersion(Record):

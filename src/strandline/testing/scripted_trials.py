@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from strandline.ports import Assignment, StepReport
+from strandline.ports import HERE, Assignment, StepReport, Workplace
 from strandline.spec.records import Failure, Scalar
 
 FOREVER_SECONDS = 900
@@ -133,13 +133,15 @@ class ScriptedSource:
     failures: dict[int, list[Failure]] = field(default_factory=dict)
     ended: list[int] = field(default_factory=list)
     threads: set[int] = field(default_factory=set)
+    places: list[Workplace] = field(default_factory=list)
 
-    def next_assignment(self) -> Assignment | None:
+    def next_assignment(self, place: Workplace = HERE) -> Assignment | None:
         self.threads.add(threading.get_ident())
         if self.assigned == len(self.candidates):
             return None
         number = self.assigned
         self.assigned += 1
+        self.places.append(place)
         saved = self.checkpoints.get(number)
         return Assignment(number, self.candidates[number], int(saved or 0), saved)
 

@@ -10,6 +10,7 @@ import pytest
 from strandline.jobs.search import SearchProgress
 from strandline.jobs.search_status import FORECAST_SECONDS, REPORT_SECONDS, SearchReporter
 from strandline.ports import Resource
+from strandline.spec.lanes import NO_POOL, LaneGroup
 from strandline.spec.records import Trial, TrialState
 from strandline.spec.v1alpha1 import SearchStatus, to_document
 from strandline.testing.catalog_contract import NOON
@@ -63,6 +64,37 @@ def test_counts_and_best_trial_of_a_running_search_are_in_its_status(place: Sear
     assert told.best is not None
     assert (told.best.number, told.best.value) == (1, 0.9)
     assert told.device_hours == 0.02
+
+
+def test_workers_and_costs_are_told_by_pool(place: SearchPlace) -> None:
+    search = make_search(place)
+    groups = (
+        LaneGroup("a100", 8, per_worker=8, hourly_price=2.0),
+        LaneGroup("l4", 2, hourly_price=0.5),
+        LaneGroup(NO_POOL, 1),
+    )
+    report = SearchReporter(place.catalog, place.clock, search, groups=groups)
+    report(PROGRESS)
+    assert status(place).cost is None
+    for number, (pool, cost) in enumerate((("a100", 0.25), ("a100", 0.5), (None, None))):
+        place.catalog.record_trial(
+            Trial(
+                search=search.uid,
+                number=number,
+                state=TrialState.RUNNING,
+                candidate={"x": 0.5},
+                pool=pool,
+                cost=cost,
+            )
+        )
+    place.clock.advance(REPORT_SECONDS)
+    report(PROGRESS)
+    told = status(place)
+    assert [(use.name, use.workers, use.wanted) for use in told.pools] == [
+        ("a100", 1, 1),
+        ("l4", 0, 2),
+    ]
+    assert told.cost == 0.75
 
 
 def test_the_status_is_written_once_in_a_while(place: SearchPlace) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from strandline.jobs.search_journal import CatalogJournal
 from strandline.jobs.training_source import TrainingSource
-from strandline.ports import Assignment, Resources, StepReport
+from strandline.ports import Assignment, Resources, StepReport, Workplace
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
 from strandline.testing.inline_runner import InlineRunner
 from strandline.testing.searches import CurveTrials, PowerCut, SearchPlace, cut_off_after
@@ -103,6 +103,22 @@ def test_a_worker_that_dies_again_and_again_ends_the_run_but_not_the_training(
     again = make_source(place)
     assert again.next_assignment() == Assignment(0, {"x": 0.5}, 1, b"weights")
     assert again.trial.failure is None
+
+
+def test_what_its_workers_cost_is_added_up_over_runs(place: SearchPlace) -> None:
+    source = make_source(place)
+    source.workers_changed(2, 4)
+    source.next_assignment(Workplace("l4", hourly_price=0.9))
+    source.report(report(1))
+    source.close()
+    assert source.trial.pool == "l4"
+    cost = source.trial.seconds * 4 / 3600 * 0.9
+    assert source.trial.cost == pytest.approx(cost)
+    again = make_source(place)
+    again.next_assignment(Workplace("free", hourly_price=0.0))
+    again.report(report(2))
+    assert again.trial.pool == "free"
+    assert again.trial.cost == pytest.approx(cost)
 
 
 def test_deaths_with_epochs_in_between_end_nothing(place: SearchPlace) -> None:

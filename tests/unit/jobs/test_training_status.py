@@ -43,6 +43,14 @@ def test_an_epoch_and_the_hours_of_all_devices_are_told(place: SearchPlace) -> N
     assert status(place) == told
 
 
+def test_what_it_cost_is_told_where_prices_are_known(place: SearchPlace) -> None:
+    reporter = make_reporter(place)
+    reporter.epoch_over(EPOCH, device_seconds=1800)
+    assert "cost" not in status(place)
+    reporter.epoch_over(EPOCH.model_copy(update={"cost": 1.25}), device_seconds=3600)
+    assert status(place)["cost"] == 1.25
+
+
 def test_hours_of_earlier_runs_are_added_up(place: SearchPlace) -> None:
     make_reporter(place).epoch_over(EPOCH, device_seconds=3600)
     again = make_reporter(place)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from strandline.jobs.search import CatalogJournal
-from strandline.ports import Assignment, StepReport
+from strandline.ports import Assignment, StepReport, Workplace
 from strandline.search.engine import EndReason, SearchEngine
 from strandline.search.ledger import Ledger
 from strandline.search.registry import make_algorithm, make_scheduler
@@ -146,6 +146,31 @@ def test_trials_that_run_are_waited_for_when_the_budget_is_given_out(place: Sear
     end(engine, place, 0, 0.4)
     assert engine.finished()
     assert engine.end_reason is EndReason.TRIALS
+
+
+def test_a_trial_costs_what_its_workers_cost_wherever_they_were(place: SearchPlace) -> None:
+    engine = make_engine(place)
+    taken = engine.next_assignment(Workplace("spot", hourly_price=1.0))
+    assert taken is not None
+    number = taken.number
+    engine.report(StepReport(number, 1, {"score": 0.1}, False, 1800.0, checkpoint=b"one"))
+    assert engine.trials[number].pool == "spot"
+    place.clock.advance(900)
+    engine.fail(number, Failure(kind=FailureKind.LOST, message="the node went"))
+    assert engine.trials[number].cost == pytest.approx(0.75)
+    # A restart in between loses nothing of it.
+    engine = make_engine(place)
+    assert engine.next_assignment(Workplace("safe", hourly_price=4.0)) is not None
+    end(engine, place, number, 0.5)
+    ended = engine.trials[number]
+    assert (ended.pool, ended.seconds) == ("safe", 2701.0)
+    assert ended.cost == pytest.approx(0.75 + 4.0 / 3600)
+
+
+def test_a_trial_of_no_pool_has_no_cost(place: SearchPlace) -> None:
+    engine = make_engine(place)
+    end(engine, place, take(engine).number, 0.5)
+    assert (engine.trials[0].pool, engine.trials[0].cost) == (None, None)
 
 
 def test_a_crashed_trial_is_given_out_again_from_its_checkpoint(place: SearchPlace) -> None:

@@ -239,6 +239,7 @@ class Search(KindModel):
             Column("Best", "number", ".status.best.value", "Best value of the first objective."),
             Column("Metric", "string", ".status.best.metric", "The first objective.", wide=True),
             Column("Hours", "number", ".status.deviceHours", "Device-hours spent."),
+            Column("Cost", "number", ".status.cost", "By the pools' prices.", wide=True),
             Column("Model", "string", ".spec.model.name", "What the best trial becomes."),
             AGE,
         ),

@@ -54,7 +54,7 @@ class PoolUse(SpecModel):
     """What a search or training has of one pool."""
 
     name: Name = Field(description="Name of the ComputePool.")
-    workers: Count = Field(default=0, description="Workers that run.")
+    workers: Count = Field(default=0, description="Workers that run trials now.")
     wanted: Count = Field(default=0, description="Workers that were asked for.")
 
 
