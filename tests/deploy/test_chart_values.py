@@ -26,6 +26,7 @@ from strandline.spec.operator_config import (
     JOB_SETTINGS_KEY,
     RAY_VERSION,
     OperatorConfig,
+    RayPool,
     read_job_settings,
     read_operator_config,
 )
@@ -94,8 +95,12 @@ def test_trials_run_in_the_pod_of_the_search_unless_there_is_a_ray() -> None:
     alone = _config(render({})).execution
     assert (alone.mode, alone.ray_address) == ("pod", None)
     static = _config(render({"ray": {"enabled": True}})).execution
+    l4 = {"name": "l4", "workers": 3, "cpu": 8, "memory": "32Gi"}
+    l4["accelerator"] = {"resource": "nvidia.com/gpu", "count": 2}
+    gpus = _config(render({"ray": {"enabled": True, "pools": [l4]}})).execution
+    assert gpus.ray_pools == {"l4": RayPool(workers=3, cpus=8, devices=2)}
     assert static.mode == "static"
-    assert static.ray_pools == {"cpu": 1}
+    assert static.ray_pools == {"cpu": RayPool(workers=1, cpus=2)}
     assert static.ray_address == f"strandline-ray-head.{NAMESPACE}.svc:6379"
     assert static.token_secret is not None
     assert static.token_secret.name == "strandline-ray-token"

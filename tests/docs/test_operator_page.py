@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from strandline.control.backoff import MAX_FAILURES
-from strandline.control.pools import UNSATISFIABLE, WAITING
+from strandline.control.placement import UNSATISFIABLE, WAITING
 from strandline.spec.operator_config import OperatorConfig, read_operator_config
 from strandline.spec.rules import SpecModel
 
@@ -21,8 +21,13 @@ def fields(model: type[SpecModel], prefix: str = "") -> Iterator[tuple[str, str]
         path = f"{prefix}{field.alias or name}"
         yield path, str(field.description)
         for inner in _models(field.annotation):
-            kind = ".KIND" if "dict" in str(field.annotation) else ""
-            yield from fields(inner, f"{path}{kind}.")
+            yield from fields(inner, f"{path}{_key(str(field.annotation))}.")
+
+
+def _key(annotation: str) -> str:
+    if "dict" not in annotation:
+        return ""
+    return ".KIND" if "Literal" in annotation else ".NAME"
 
 
 def _models(annotation: Any) -> list[type[SpecModel]]:

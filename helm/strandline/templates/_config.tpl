@@ -18,7 +18,7 @@ execution:
   rayAddress: {{ include "strandline.rayAddress" . }}
   rayPools:
     {{- range .Values.ray.pools }}
-    {{ .name }}: {{ .workers }}
+    {{ .name }}: {workers: {{ .workers }}, cpus: {{ .cpu }}, devices: {{ dig "accelerator" "count" 0 . }}}
     {{- end }}
   tokenSecret:
     name: {{ include "strandline.raySecret" . }}

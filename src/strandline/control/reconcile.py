@@ -19,7 +19,7 @@ from strandline.control.backoff import (
     permanent_reason,
 )
 from strandline.control.followed import followed_status
-from strandline.control.pools import Unplaced, place
+from strandline.control.placement import Unplaced, place
 from strandline.ports import Resource
 from strandline.spec.actions import (
     ANYWHERE,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, TypeVar
 
 import yaml
 from pydantic import (
@@ -26,8 +26,6 @@ from strandline.spec.errors import InvalidSpecError
 from strandline.spec.fields import Duration, LabelKey, LabelValue, Name
 from strandline.spec.quantities import Cpu, Memory
 from strandline.spec.rules import Rule, SpecModel, distinct
-
-RayWorkers = Annotated[StrictInt, Field(ge=0, le=10_000)]
 
 AnyModel = TypeVar("AnyModel", bound=SpecModel)
 
@@ -65,6 +63,14 @@ class SecretKey(SpecModel):
     )
 
 
+class RayPool(SpecModel):
+    """Workers that a standing Ray has of one ComputePool, all alike."""
+
+    workers: StrictInt = Field(ge=0, le=10_000, description="How many.")
+    cpus: StrictInt = Field(ge=1, le=10_000, description="CPUs of each, as Ray counts them.")
+    devices: StrictInt = Field(default=0, ge=0, le=64, description="Accelerators of each.")
+
+
 class Execution(SpecModel):
     """Where trials run."""
 
@@ -88,7 +94,7 @@ class Execution(SpecModel):
     ray_address: StrictStr | None = Field(
         default=None, min_length=1, max_length=253, description="HOST:PORT of the Ray."
     )
-    ray_pools: dict[Name, RayWorkers] = Field(
+    ray_pools: dict[Name, RayPool] = Field(
         default_factory=dict,
         max_length=64,
         description="Workers that this Ray has of each pool, by the pool's name; if empty, any "

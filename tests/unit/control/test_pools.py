@@ -7,17 +7,8 @@ from typing import Any
 
 import pytest
 
-from strandline.control.pools import (
-    UNSATISFIABLE,
-    WAITING,
-    Capacity,
-    Unplaced,
-    measure,
-    place,
-    pool_status,
-    read_node,
-    view_pool,
-)
+from strandline.control.placement import UNSATISFIABLE, WAITING, Unplaced, place
+from strandline.control.pools import Capacity, measure, pool_status, read_node, view_pool
 from strandline.ports import Resource
 from strandline.spec.actions import ANYWHERE, Placement, PoolView
 from strandline.spec.conditions import READY, Why, get_condition, is_true
@@ -35,6 +26,7 @@ L4 = {
     "cpu": 4,
     "memory": "16Gi",
 }
+L4_RAY = {"workers": 1, "cpus": 4, "devices": 1}
 V5E = {
     "accelerator": {"kind": "tpu"},
     "tpu": {"accelerator": "tpu-v5-lite-podslice", "topology": "4x4"},
@@ -254,7 +246,7 @@ def test_a_queue_or_an_autoscaler_decides_itself_when_there_is_room() -> None:
 
 def test_the_workers_of_a_standing_ray_are_shared_whatever_is_free_on_their_nodes() -> None:
     there = Execution.model_validate(
-        {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": 3}}
+        {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": L4_RAY | {"workers": 3}}}
     )
     standing = pools(view("l4", None, FULL, execution=there), view("t4", execution=there))
     assert named(place(make_search(pools=[{"name": "l4"}]), standing)) == [("l4", 3)]
@@ -265,6 +257,24 @@ def test_the_workers_of_a_standing_ray_are_shared_whatever_is_free_on_their_node
     assert isinstance(found, Unplaced)
     assert found.reason == UNSATISFIABLE
     assert found.message == "The Ray at ray:6379 has no workers of pool t4, but of l4."
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"cpus": 3}, "pool l4 cpu 3, and the ComputePool says 4"),
+        ({"devices": 0}, "pool l4 accelerator.count 0, and the ComputePool says 1"),
+    ],
+)
+def test_a_worker_of_the_ray_must_be_as_large_as_the_pool_says(
+    given: dict[str, int], message: str
+) -> None:
+    small = {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": L4_RAY | given}}
+    there = pools(view("l4", execution=Execution.model_validate(small)))
+    found = place(make_search(pools=[{"name": "l4"}]), there)
+    assert isinstance(found, Unplaced)
+    assert found.reason == UNSATISFIABLE
+    assert message in found.message
 
 
 def test_a_ray_elsewhere_is_believed_to_have_workers_of_any_pool() -> None:
@@ -353,7 +363,11 @@ def test_on_a_ray_that_runs_already_the_training_itself_waits_for_workers() -> N
 
 
 def test_a_training_needs_a_ray_that_has_its_fewest_workers() -> None:
-    counted = {"mode": "static", "rayAddress": "ray:6379", "rayPools": {"l4": 2}}
+    counted = {
+        "mode": "static",
+        "rayAddress": "ray:6379",
+        "rayPools": {"l4": L4_RAY | {"workers": 2}},
+    }
     there = pools(view("l4", None, execution=Execution.model_validate(counted)))
     found = place(make_training(workers=3), there)
     assert isinstance(found, Unplaced)

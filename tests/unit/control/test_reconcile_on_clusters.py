@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from strandline.control.backoff import FIRST_DELAY_SECONDS
-from strandline.control.pools import LOOK_SECONDS, UNSATISFIABLE, WAITING
+from strandline.control.placement import LOOK_SECONDS, UNSATISFIABLE, WAITING
 from strandline.control.reconcile import reconcile
 from strandline.ports import Resource
 from strandline.spec.actions import (
