@@ -9,7 +9,9 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from tests.cluster import binaries
@@ -21,6 +23,7 @@ _SUITE = "bookworm"
 # What the project's Dockerfiles expect of BASE_IMAGE, and curl for a look into a pod.
 _PACKAGES = ("ca-certificates", "python3.11", "python3-venv", "libgomp1", "curl")
 _BASE = "localhost/strandline-base"
+_MOST_LAYERS = 100
 _CERTIFICATES = "/etc/ssl/certs"
 
 
@@ -57,6 +60,7 @@ def build_image(
         for volume in _package_index(Path(scratch)):
             command += ["--volume", volume]
         _buildah(*command, str(context))
+        _forget_old_layers()
         identity = said.read_text("ascii").strip().rpartition(":")[2][:12]
     stem = tag.replace("/", "_").replace(":", "_")
     target = _folder() / f"{stem}-{identity}.tar"
@@ -121,6 +125,12 @@ class Images:
         return name
 
 
+def _forget_old_layers() -> None:
+    """Drop what earlier builds left once that is much; the next build then begins anew."""
+    if len(_buildah("images", "--all", "--quiet").split()) > _MOST_LAYERS:
+        _buildah("rmi", "--prune", "--force")
+
+
 def _push(name: str, archive: Path) -> None:
     """Write an image as a file, there whole or not at all."""
     half = archive.with_suffix(".half")
@@ -168,9 +178,24 @@ def _folder() -> Path:
 
 
 def _buildah(*arguments: str) -> str:
-    storage = _folder() / "buildah"
-    places = ["--root", str(storage / "root"), "--runroot", str(storage / "run")]
-    return _run("buildah", "--storage-driver", "vfs", *places, *arguments)
+    return _run("buildah", *_storage(), *arguments)
+
+
+@cache
+def _storage() -> tuple[str, ...]:
+    """Return buildah's options that say where images are kept: by overlay where that works.
+
+    `vfs` works everywhere, and copies all of an image for each of its layers.
+    """
+    options: tuple[str, ...] = ()
+    for driver in ("overlay", "vfs"):
+        kept = _folder() / f"buildah-{driver}"
+        places = ("--root", str(kept / "root"), "--runroot", str(kept / "run"))
+        options = ("--storage-driver", driver, *places)
+        with suppress(RuntimeError):
+            _run("buildah", *options, "info")
+            break
+    return options
 
 
 def _run(*command: str) -> str:

@@ -26,8 +26,9 @@ def instructions(request: pytest.FixtureRequest) -> list[tuple[str, str]]:
 def test_the_base_is_an_argument(instructions: list[tuple[str, str]]) -> None:
     assert instructions[0][0] == "ARG"
     assert instructions[0][1].startswith("BASE_IMAGE=")
-    bases = [rest.split()[0] for word, rest in instructions if word == "FROM"]
-    assert set(bases) == {"${BASE_IMAGE}"}
+    begun = [rest.split() for word, rest in instructions if word == "FROM"]
+    stages = {words[2] for words in begun if len(words) == 3}
+    assert {words[0] for words in begun} - stages == {"${BASE_IMAGE}"}
 
 
 def test_the_user_is_a_number_and_not_root(instructions: list[tuple[str, str]]) -> None:
