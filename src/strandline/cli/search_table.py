@@ -142,6 +142,8 @@ def describe_trial(trial: Trial, value_name: str) -> str:
     """Say in one phrase how a trial ended."""
     value = trial.metrics.get(value_name)
     told = _failure_text(trial) or ("" if value is None else f"{value_name} {value:.4f}")
+    if trial.state is TrialState.PRUNED:
+        told += f" at step {trial.step}"  # no value to hold against those of full trials
     candidate = shorten_candidate(trial.candidate)
     return f"trial {trial.number} {trial.state} {told} in {trial.seconds:.1f} s ({candidate})"
 

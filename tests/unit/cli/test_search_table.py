@@ -149,3 +149,9 @@ def test_without_a_terminal_the_view_prints_plain_lines(
 )
 def test_durations_are_spelled_as_said(seconds: float, text: str) -> None:
     assert search_table.spell_seconds(seconds) == text
+
+
+def test_an_early_value_says_how_early() -> None:
+    trial = ended(3, 0.97).model_copy(update={"state": TrialState.PRUNED, "step": 2})
+    told = search_table.describe_trial(trial, "val/acc")
+    assert told.startswith("trial 3 pruned val/acc 0.9700 at step 2 in 1.2 s")
