@@ -66,7 +66,10 @@ class Budget(SpecModel):
     trials: StrictInt | None = Field(default=None, ge=1, le=1_000_000, description="Most trials.")
     time: Duration | None = Field(default=None, description="Longest wall-clock time, e.g. `10m`.")
     device_hours: StrictFloat | None = Field(
-        default=None, gt=0, description="Most hours summed over all trials' devices."
+        default=None,
+        gt=0,
+        description="Most hours summed over all trials' devices; the CPUs of one worker, and a "
+        "TPU slice of several hosts, count as one.",
     )
 
 

@@ -76,7 +76,9 @@ class SearchStatus(Status):
         description="The best trials after the full training that decided, best first.",
     )
     device_hours: StrictFloat | None = Field(
-        default=None, ge=0, description="Hours spent, summed over all trials' devices."
+        default=None,
+        ge=0,
+        description="Hours spent, summed over all trials' devices, counted as in the budget.",
     )
     cost: StrictFloat | None = Field(
         default=None,
