@@ -29,6 +29,8 @@ PATIENCE_SECONDS = 900.0
 SYSTEM, TEAM = "strandline-system", "team-a"
 POOL = "shared"
 STORAGE_SECRET = "strandline-storage"
+SMALL_JOB = {"cpu": "100m", "memory": "2Gi", "scratch": "4Gi"}
+"""What jobs ask for where one node of two cores has to do."""
 _OPERATOR = "strandline.dev/operator:test"
 _RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 _LAST_WORDS = 4000
@@ -81,14 +83,14 @@ class Installation:
             cluster.images.build(dockerfile, ROOT, _OPERATOR),
         )
         for namespace in (made.system, made.team):
-            made.open_namespace(namespace)
-            made.kubectl.apply(_secret(namespace, storage))
+            open_namespace(cluster, namespace, made.packages)
+            made.kubectl.apply(storage_secret(namespace, storage))
         made.values = _values(made)
         return made
 
     def of_one_namespace(self, namespace: str, user: str) -> Installation:
         """Return a release of somebody who is `admin` of a new namespace, and nothing else."""
-        self.open_namespace(namespace)
+        open_namespace(self.cluster, namespace, self.packages)
         granted = ("--clusterrole", "admin", "--user", user)
         self.kubectl("create", "rolebinding", user, "-n", namespace, *granted)
         kubeconfig = self.cluster.user(user)
@@ -100,15 +102,8 @@ class Installation:
             "crds": {"install": False},
             "ray": {"enabled": False},
         }
-        theirs.kubectl.apply(_secret(namespace, self.storage))
+        theirs.kubectl.apply(storage_secret(namespace, self.storage))
         return theirs
-
-    def open_namespace(self, name: str) -> None:
-        """Make a namespace as an administrator does, with our packages to mount."""
-        metadata = {"name": name, "labels": _RESTRICTED}
-        namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
-        self.cluster.kubectl.apply(namespace)
-        self.packages.claim(name)
 
     @property
     def kubectl(self) -> Kubectl:
@@ -282,6 +277,20 @@ class Installation:
             return str(error)
 
 
+def open_namespace(cluster: Cluster, name: str, packages: HostPackages) -> None:
+    """Make a namespace as an administrator does, with our packages to mount."""
+    metadata = {"name": name, "labels": _RESTRICTED}
+    cluster.kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+    cluster.kubectl("wait", "--for=create", "serviceaccount/default", "-n", name, "--timeout=60s")
+    packages.claim(name)
+
+
+def storage_secret(namespace: str, entries: Mapping[str, str]) -> Document:
+    """Return the Secret by which jobs reach store and catalog."""
+    metadata = {"name": STORAGE_SECRET, "namespace": namespace}
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": entries}
+
+
 def pool(name: str) -> Document:
     """Return the ComputePool of the one real node, whose workers the chart's Ray has."""
     kubernetes = {"kubernetes.io/os": "linux"}
@@ -303,18 +312,12 @@ def search(name: str, trials: int, pools: Sequence[str] = (POOL,)) -> Document:
     return {**_OURS, "kind": "Search", "metadata": {"name": name}, "spec": spec}
 
 
-def _secret(namespace: str, entries: Mapping[str, str]) -> Document:
-    metadata = {"name": STORAGE_SECRET, "namespace": namespace}
-    return {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": entries}
-
-
 def _values(installation: Installation) -> Document:
     """Return values for one node of two cores: small requests, and storage of our own."""
     packages = installation.packages
     image, tag = _split(packages.image)
     operator, operator_tag = _split(installation.operator)
     volumes = {"extraVolumes": packages.volumes, "extraVolumeMounts": packages.mounts}
-    small = {"cpu": "100m", "memory": "2Gi", "scratch": "4Gi"}
     head = {"cpu": "100m", "memory": "1536Mi", "ephemeral-storage": "4Gi"}
     limits = {"memory": "1536Mi", "ephemeral-storage": "4Gi"}
     return {
@@ -328,7 +331,7 @@ def _values(installation: Installation) -> Document:
         },
         "jobs": {
             "image": {"repository": image, "tag": tag},
-            "resources": {"Dataset": small, "Search": small, "Training": small},
+            "resources": dict.fromkeys(("Dataset", "Search", "Training"), SMALL_JOB),
             "env": packages.env,
             "graceSeconds": 10,
             **volumes,

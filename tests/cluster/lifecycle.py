@@ -20,6 +20,8 @@ from tests.cluster.site import NODE, Site
 
 Report = Callable[[str], None]
 _READY_SECONDS = "60s"
+# Of a unix socket no more than 107 fit, and the kubelet makes some below its own folder.
+_LONGEST_FOLDER = 72
 
 
 class Steps:
@@ -73,6 +75,7 @@ def up(folder: Path, *, dies_with_parent: bool = False, report: Report = report_
     if site is not None and is_up(site):
         report(f"The cluster is up already: {folder}")
         return site
+    _check_length(folder)
     down(folder)
     steps = Steps(report)
     _provide(steps)
@@ -86,6 +89,14 @@ def up(folder: Path, *, dies_with_parent: bool = False, report: Report = report_
         Sandbox(site).make(dies_with_parent)
     _start(site, steps)
     return site
+
+
+def _check_length(folder: Path) -> None:
+    if len(str(folder)) > _LONGEST_FOLDER:
+        raise RuntimeError(
+            f"{folder} is too long a name for the sockets below it: name a folder of at most "
+            f"{_LONGEST_FOLDER} letters with STRANDLINE_TEST_CLUSTER"
+        )
 
 
 def down(folder: Path) -> bool:

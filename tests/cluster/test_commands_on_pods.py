@@ -20,6 +20,12 @@ import pytest
 import yaml
 from tests.cluster.cluster import Cluster
 from tests.cluster.host_packages import HostPackages
+from tests.cluster.installed import (
+    PATIENCE_SECONDS,
+    SMALL_JOB,
+    open_namespace,
+    storage_secret,
+)
 from tests.cluster.operator_place import install_kinds
 from tests.cluster.terminal.rights import EDIT_KINDS, VIEW_KINDS, let
 
@@ -29,9 +35,6 @@ from strandline.compose_cluster import operator
 from strandline.spec.operator_config import JOB_SETTINGS, JOB_SETTINGS_KEY, OperatorConfig
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow, pytest.mark.timeout(1800)]
-
-PATIENCE_SECONDS = 900.0
-SECRET = "strandline-storage"
 
 
 @dataclass
@@ -73,15 +76,16 @@ def desk(
     if cluster.site is None:
         pytest.skip("mounts this machine's packages, and KUBECONFIG names a cluster elsewhere")
     folder, namespace, kubectl = tmp_path_factory.mktemp("desk"), "desk", cluster.kubectl
-    label = {"pod-security.kubernetes.io/enforce": "restricted"}
-    metadata = {"name": namespace, "labels": label}
     packages = HostPackages.prepare(cluster, folder / "programs")
-    kubectl.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
-    kubectl("wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=60s")
+    open_namespace(cluster, namespace, packages)
     install_kinds(cluster.kubeconfig)
-    packages.claim(namespace)
     catalog = cluster.postgres.make_database()
-    _store(cluster, namespace, catalog)
+    storage = {
+        **cluster.s3.environ,
+        "STRANDLINE_STORE": f"s3://{cluster.s3.make_bucket()}/objects",
+        "STRANDLINE_CATALOG": catalog,
+    }
+    kubectl.apply(storage_secret(namespace, storage))
     let(kubectl, namespace, "bea", EDIT_KINDS, "edit")
     let(kubectl, namespace, "vic", VIEW_KINDS, "view")
     stop = Event()
@@ -108,26 +112,13 @@ def _own(cluster: Cluster, name: str, namespace: str) -> Path:
     return kubeconfig
 
 
-def _store(cluster: Cluster, namespace: str, catalog: str) -> None:
-    entries = {
-        **cluster.s3.environ,
-        "STRANDLINE_STORE": f"s3://{cluster.s3.make_bucket()}/objects",
-        "STRANDLINE_CATALOG": catalog,
-    }
-    metadata = {"name": SECRET, "namespace": namespace}
-    cluster.kubectl.apply(
-        {"apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": entries}
-    )
-
-
 def _job_settings(packages: HostPackages) -> dict[str, Any]:
-    small = {"cpu": "100m", "memory": "2Gi", "scratch": "4Gi"}
     return {
         "image": packages.image,
         "env": packages.env,
         "volumes": packages.volumes,
         "volumeMounts": packages.mounts,
-        "resources": {"Dataset": small, "Search": small},
+        "resources": dict.fromkeys(("Dataset", "Search"), SMALL_JOB),
         "graceSeconds": 10,
     }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,11 +17,18 @@ from tests.servers.absent import skip_or_fail
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
+@pytest.fixture
+def short_path() -> Iterator[Path]:
+    """A folder whose sockets' addresses are not too long, wherever pytest keeps its own."""
+    with tempfile.TemporaryDirectory(prefix="sl-") as folder:
+        yield Path(folder)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="a whole cluster needs root")
-def test_nothing_is_left_of_a_cluster(tmp_path: Path) -> None:
+def test_nothing_is_left_of_a_cluster(short_path: Path) -> None:
     if missing():
         skip_or_fail("not built: run `make cluster-up` once")
-    folder = tmp_path / "cluster"
+    folder = short_path / "cluster"
     identity = Site(folder, "10.0").identity
     before = traces(identity, folder)
     site = lifecycle.up(folder, dies_with_parent=True)

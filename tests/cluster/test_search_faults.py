@@ -63,6 +63,12 @@ def has_begun(installation: Installation, name: str, trials: int) -> bool:
     return installation.begun(name) >= trials
 
 
+def things_of(installation: Installation) -> set[str]:
+    """Return what may belong to a search without being labeled so."""
+    kinds = "secrets,configmaps,services,persistentvolumeclaims,roles,rolebindings,serviceaccounts"
+    return set(installation.kubectl("get", kinds, "-n", TEAM, "-o", "name").split())
+
+
 def is_gone(installation: Installation, kind: str, label: str) -> bool:
     """Return whether the team has none of these any more."""
     return not installation.kubectl("get", kind, "-n", TEAM, "-l", label, "-o", "name")
@@ -95,7 +101,8 @@ def test_a_search_finds_the_same_whatever_is_gone_for_a_while(
     done = installation.complete("searches", name)["status"]
     assert done["trials"] == calm["trials"]
     assert done["best"] == calm["best"]
-    assert installation.get("models", name)["status"]["versions"] == 1
+    # The operator writes the two statuses one after the other.
+    assert installation.complete("models", name, "Ready")["status"]["versions"] == 1
 
 
 MOMENTS: Mapping[str, Callable[[Installation], bool]] = {
@@ -110,14 +117,16 @@ MOMENTS: Mapping[str, Callable[[Installation], bool]] = {
 def test_a_search_that_is_deleted_leaves_nothing(
     installation: Installation, calm: Mapping[str, Any], name: str
 ) -> None:
+    before = things_of(installation)
     installation.apply(search(name, TRIALS if name == "searching" else 2))
     uid = installation.get("searches", name)["metadata"]["uid"]
     installation.until(lambda: MOMENTS[name](installation))
     assert not installation.is_over(name)
     installation.kubectl("delete", "search", name, "-n", TEAM, "--timeout=120s")
     label = f"strandline.dev/uid={uid}"
-    for kind in ("jobs", "pods", "secrets", "configmaps"):
+    for kind in ("jobs", "pods"):
         installation.until(partial(is_gone, installation, kind, label))
+    installation.until(lambda: things_of(installation) <= before)
     installation.until(lambda: not installation.rows(uid))
     listed = installation.kubectl("get", "searches", "-n", TEAM, "-o", "name").split()
     assert f"search.strandline.dev/{name}" not in listed
