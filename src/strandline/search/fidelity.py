@@ -30,7 +30,7 @@ class Evidence:
     Attributes:
         candidates: n of them; one that has both fidelities stands here twice.
         low: [n], which values are of the low fidelity.
-        scores: [n], normal scores; the two fidelities' are on one scale.
+        scores: [n], normal scores, of each fidelity among its own.
     """
 
     candidates: Sequence[Candidate]
@@ -52,11 +52,6 @@ def gather(observations: Sequence[Observation]) -> Evidence:
     if step is None or len(early) < 2:
         return Evidence([e.candidate for e in complete], np.zeros(len(complete), bool), full)
     rough = normal_scores(np.array([value for _, value in early]))
-    both = {each.number for each in complete}
-    chosen = np.array([each.number in both for each, _ in early])
-    if chosen.sum() >= 2 and chosen.sum() < len(chosen):
-        # Full trainings are those that looked good early: their scores say so, too.
-        full = rough[chosen].mean() + rough[chosen].std() * full
     candidates = [each.candidate for each in complete] + [each.candidate for each, _ in early]
     low = np.arange(len(candidates)) >= len(complete)
     return Evidence(candidates, low, np.concatenate([full, rough]))

@@ -7,8 +7,10 @@ normal scores of their ranks (Salinas et al. 2020, arXiv 1909.13595): how bad a 
 candidate is, and how the metric bends near its best, is then of no account.
 
 Values of two fidelities may be mixed: those of a shortened training are then a second
-output, correlated with the first by a factor that is learned with the rest (the intrinsic
-coregionalization model; Bonilla et al. 2008).
+output, with a scale of its own and correlated with the first by a factor, both learned with the
+rest (the intrinsic coregionalization model; Bonilla et al. 2008). Full trainings are mostly of
+candidates that looked good before, so their mean is unknown: it has a wide prior (Rasmussen &
+Williams 2006, section 2.7), and the shortened trainings of the others tell where it is.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from scipy.stats import rankdata
 from strandline.search.encoding import Blocks, Floats
 
 _JITTER = 1e-6
+# Variance of the full trainings' mean where there are short ones to tell it.
+_MEAN_VARIANCE = 4.0
 _ITERATIONS = 20
 
 
@@ -38,6 +42,7 @@ class Kernel:
         lengths: log length scale of each block, in mean distances of two candidates.
         noise: log standard deviation of the noise.
         low_noise: the same for values of the low fidelity.
+        low_scale: log of the low fidelity's standard deviation in the full one's.
         link: inverse hyperbolic tangent of the correlation of the two fidelities.
     """
 
@@ -45,28 +50,30 @@ class Kernel:
     lengths: Floats
     noise: float
     low_noise: float
+    low_scale: float
     link: float
 
     @classmethod
     def prior(cls, blocks: int) -> Kernel:
         """Return the centre of the priors."""
         share = np.full(blocks, -0.5 * np.log(blocks))
-        return cls(share, np.zeros(blocks), np.log(0.15), np.log(0.3), np.arctanh(0.8))
+        return cls(share, np.zeros(blocks), np.log(0.15), np.log(0.3), 0.0, np.arctanh(0.8))
 
     def pack(self) -> Floats:
         """Return all as one vector, for the optimiser."""
-        rest = [self.noise, self.low_noise, self.link]
+        rest = [self.noise, self.low_noise, self.low_scale, self.link]
         return np.concatenate([self.amplitudes, self.lengths, rest])
 
     @classmethod
     def unpack(cls, vector: Floats) -> Kernel:
         """Undo `pack`."""
-        blocks = (len(vector) - 3) // 2
-        noise, low_noise, link = (float(each) for each in vector[-3:])
-        return cls(vector[:blocks], vector[blocks : 2 * blocks], noise, low_noise, link)
+        blocks = (len(vector) - 4) // 2
+        rest = (float(each) for each in vector[-4:])
+        return cls(vector[:blocks], vector[blocks : 2 * blocks], *rest)
 
 
-_SPREADS = {"amplitudes": 1.0, "lengths": 0.7, "noise": 1.0, "low_noise": 1.0, "link": 0.5}
+_SPREADS = {"amplitudes": 1.0, "lengths": 0.7}
+_TAIL_SPREADS = {"noise": 1.0, "low_noise": 1.0, "low_scale": 0.5, "link": 0.5}
 
 
 def normal_scores(values: Floats) -> Floats:
@@ -85,7 +92,7 @@ def fit_kernel(blocks: Blocks, low: NDArray[np.bool_], scores: Floats) -> Kernel
     distances = [squared_distances(block, block) for block in blocks]
     prior = Kernel.prior(len(blocks)).pack()
     names = ["amplitudes"] * len(blocks) + ["lengths"] * len(blocks)
-    spreads = np.array([_SPREADS[name] for name in [*names, "noise", "low_noise", "link"]])
+    spreads = np.array([*(_SPREADS[name] for name in names), *_TAIL_SPREADS.values()])
 
     def objective(vector: Floats) -> tuple[float, Floats]:
         loss, gradient = _loss(vector, distances, low, scores)
@@ -106,12 +113,10 @@ def _loss(
     """Return the negative log marginal likelihood and its gradient."""
     kernel = Kernel.unpack(vector)
     parts = _parts(kernel, distances)
-    mixed = low[:, None] != low[None, :]
-    link = np.tanh(kernel.link)
-    factor = np.where(mixed, link, 1.0)
+    factor = _factor(kernel, low, low)
     total = _sum(parts) * factor
     noise = _noise(kernel, low)
-    covariance = total + np.diag(noise + _JITTER)
+    covariance = total + _mean_part(low) + np.diag(noise + _JITTER)
     try:
         lower = cholesky(covariance, lower=True)
     except np.linalg.LinAlgError:
@@ -125,9 +130,32 @@ def _loss(
         for part, distance, length in zip(parts, distances, kernel.lengths, strict=True)
     ]
     diagonal = np.diag(inner) * noise
-    bend = 0.5 * float((inner * _sum(parts) * mixed).sum()) * (1 - link**2)
-    tail = [float(diagonal[~low].sum()), float(diagonal[low].sum()), bend]
+    pull = inner * total
+    widen = float(pull[low].sum())  # of two low values twice, once for each
+    across = (inner * _sum(parts))[low][:, ~low] * np.exp(kernel.low_scale)
+    bend = float(across.sum()) * (1 - np.tanh(kernel.link) ** 2)
+    tail = [float(diagonal[~low].sum()), float(diagonal[low].sum()), widen, bend]
     return loss, np.array([*slopes, *scales, *tail])
+
+
+def _factor(kernel: Kernel, one: NDArray[np.bool_], other: NDArray[np.bool_]) -> Floats:
+    """Return [n, m], what the covariance of two full values is multiplied by for such ones."""
+    scale = float(np.exp(kernel.low_scale))
+    scales = np.where(one, scale, 1.0)[:, None] * np.where(other, scale, 1.0)[None, :]
+    links = np.where(one[:, None] != other[None, :], np.tanh(kernel.link), 1.0)
+    return np.asarray(links * scales)
+
+
+def _mean_part(low: NDArray[np.bool_]) -> Floats:
+    """Return [n, n], the covariance of full values by their unknown mean.
+
+    Scores of full trainings alone are centred already.
+    """
+    return np.asarray(_mean_variance(low) * (~low[:, None] & ~low[None, :]), np.float64)
+
+
+def _mean_variance(low: NDArray[np.bool_]) -> float:
+    return _MEAN_VARIANCE if low.any() else 0.0
 
 
 def _parts(kernel: Kernel, distances: Sequence[Floats]) -> list[Floats]:
@@ -170,8 +198,8 @@ class Surrogate:
         self._kernel = kernel
         self._blocks = blocks
         self._low = low
-        factor = np.where(low[:, None] != low[None, :], np.tanh(kernel.link), 1.0)
-        own = _sum(_parts(kernel, [squared_distances(b, b) for b in blocks])) * factor
+        distances = [squared_distances(block, block) for block in blocks]
+        own = _sum(_parts(kernel, distances)) * _factor(kernel, low, low) + _mean_part(low)
         self._noise = _noise(kernel, low)
         self._lower = cholesky(own + np.diag(self._noise + _JITTER), lower=True)
         self._weights = cho_solve((self._lower, True), scores)
@@ -187,8 +215,10 @@ class Surrogate:
             squared_distances(asked, known)
             for asked, known in zip(blocks, self._blocks, strict=True)
         ]
-        factor = np.where(self._low, np.tanh(self._kernel.link), 1.0)
-        cross = _sum(_parts(self._kernel, distances)) * factor[None, :]
+        full = np.zeros(1, bool)
+        own, unknown_mean = _sum(_parts(self._kernel, distances)), _mean_variance(self._low)
+        cross = own * _factor(self._kernel, full, self._low) + unknown_mean * ~self._low
         whitened = solve_triangular(self._lower, cross.T, lower=True)
-        variance = float(np.exp(2 * self._kernel.amplitudes).sum()) - (whitened**2).sum(0)
+        prior = float(np.exp(2 * self._kernel.amplitudes).sum()) + unknown_mean
+        variance = prior - (whitened**2).sum(0)
         return cross @ self._weights, np.sqrt(np.maximum(variance, 1e-12))

@@ -28,7 +28,7 @@ def test_the_gradient_of_the_evidence_is_right() -> None:
     distances = [squared_distances(block, block) for block in blocks]
     low = np.arange(12) % 3 == 0
     scores = rng.normal(size=12)
-    at = Kernel.prior(2).pack() + rng.normal(0, 0.3, 7)
+    at = Kernel.prior(2).pack() + rng.normal(0, 0.3, 8)
     _, gradient = _loss(at, distances, low, scores)
     for place in range(len(at)):
         step = np.zeros(len(at))
@@ -94,8 +94,31 @@ def test_trials_stopped_early_are_evidence_of_the_low_fidelity() -> None:
     evidence = gather([*full, *stopped])
     assert list(evidence.low) == [False] * 3 + [True] * 8
     assert [each["n"] for each in evidence.candidates] == [0, 1, 2, 0, 1, 2, 3, 4, 5, 6, 7]
-    # What was trained fully looked better early: its scores are above those of the rest.
-    assert evidence.scores[:3].min() > evidence.scores[6:].max()
+
+
+def test_what_looked_bad_early_is_expected_to_be_worse_than_full_trainings() -> None:
+    rng = np.random.default_rng(4)
+    blocks = (rng.normal(size=(20, 6)),)
+    quality = blocks[0][:, 0]
+    trained = np.argsort(-quality)[:6]  # those that looked good
+    both = tuple(np.concatenate([block[trained], block]) for block in blocks)
+    low = np.arange(26) >= 6
+    scores = np.concatenate([normal_scores(quality[trained]), normal_scores(quality)])
+    surrogate = Surrogate(fit_kernel(both, low, scores), both, low, scores)
+    mean, _ = surrogate.predict(blocks)
+    # The full ones' own scores are centred, and yet nobody is taken for an average one.
+    assert np.delete(mean, trained).max() < np.sort(mean[trained])[1]
+    assert np.corrcoef(mean, quality)[0, 1] > 0.95
+
+
+def test_with_full_trainings_alone_their_mean_is_known() -> None:
+    rng = np.random.default_rng(5)
+    blocks, none = (rng.normal(size=(8, 2)),), np.zeros(8, bool)
+    kernel = Kernel.prior(1)
+    surrogate = Surrogate(kernel, blocks, none, normal_scores(rng.normal(size=8)))
+    mean, deviation = surrogate.predict((blocks[0] + 100,))
+    assert np.allclose(mean, 0)
+    assert np.allclose(deviation, np.exp(kernel.amplitudes[0]))
 
 
 def test_of_too_much_evidence_early_values_give_way_first() -> None:
