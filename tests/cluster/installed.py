@@ -27,7 +27,7 @@ Document = dict[str, Any]
 
 PATIENCE_SECONDS = 900.0
 SYSTEM, TEAM = "strandline-system", "team-a"
-POOL = "shared"
+POOL, PRICE = "shared", 0.9
 STORAGE_SECRET = "strandline-storage"
 SMALL_JOB = {"cpu": "100m", "memory": "2Gi", "scratch": "4Gi"}
 """What jobs ask for where one node of two cores has to do."""
@@ -294,7 +294,8 @@ def storage_secret(namespace: str, entries: Mapping[str, str]) -> Document:
 def pool(name: str) -> Document:
     """Return the ComputePool of the one real node, whose workers the chart's Ray has."""
     kubernetes = {"kubernetes.io/os": "linux"}
-    spec = {"cpu": 1, "memory": "1Gi", "workers": {"min": 1}, "nodeSelector": kubernetes}
+    worker = {"cpu": 1, "memory": "1Gi", "pricePerHour": PRICE}
+    spec = {**worker, "workers": {"min": 1}, "nodeSelector": kubernetes}
     metadata = {"name": name}
     return {**_OURS, "kind": "ComputePool", "metadata": metadata, "spec": spec}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from tests.cluster.installed import SYSTEM, Installation, search
+from tests.cluster.installed import POOL, PRICE, SYSTEM, Installation, search
 from tests.cluster.kubectl import KubectlError
 from tests.deploy.chart import RELEASE
 
@@ -36,6 +36,8 @@ def test_a_search_on_the_cluster_finds_what_a_laptop_finds(
     assert (imported["items"], imported["labels"]) == (400, 10)
     done = installation.complete("searches", "first")["status"]
     assert done["trials"]["completed"] == TRIALS
+    assert [(each["name"], each["wanted"]) for each in done["pools"]] == [(POOL, 1)]
+    assert done["cost"] == pytest.approx(done["deviceHours"] * PRICE, abs=1e-5)
 
     file = tmp_path / "both.yaml"
     file.write_text(yaml.safe_dump_all(documents), "utf-8")
