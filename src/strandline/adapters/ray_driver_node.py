@@ -7,6 +7,7 @@ so one is started that takes no work, and that ends with the driver.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ _PATIENCE_SECONDS = 120.0
 _POLL_SECONDS = 0.05
 _GRACE_SECONDS = 10.0
 _LOG_NAME = "node.log"
+_TELLING = re.compile("error|fail|authenticat|unable|refused", re.IGNORECASE)
 # Asks the kernel for SIGTERM when the driver dies, then becomes `ray start`. A driver that
 # died before it asked is noticed by its child having another parent.
 _LAUNCH = """
@@ -64,7 +66,7 @@ def _wait_until_up(node: subprocess.Popen[bytes], address: str, folder: Path, lo
     give_up = time.monotonic() + _PATIENCE_SECONDS
     while not any(folder.glob("session_*/sockets/raylet*")):
         if node.poll() is not None:
-            raise UnavailableError(f"no Ray takes a driver at {address}: {_last_line(log)}")
+            raise UnavailableError(f"no Ray takes a driver at {address}: {_reason(log)}")
         if time.monotonic() > give_up:
             raise UnavailableError(
                 f"Ray at {address} did not take a driver within {_PATIENCE_SECONDS:.0f} s"
@@ -83,6 +85,9 @@ def _end(node: subprocess.Popen[bytes]) -> None:
         node.wait()
 
 
-def _last_line(log: Path) -> str:
-    lines = log.read_text(errors="replace").split("\n")
-    return next((line.strip() for line in reversed(lines) if line.strip()), "no message")
+def _reason(log: Path) -> str:
+    """Return the last line that tells of an error, for others may be printed after it."""
+    lines = [line.strip() for line in log.read_text(errors="replace").split("\n")]
+    told = [line for line in lines if line]
+    errors = [line for line in told if _TELLING.search(line)]
+    return (errors or told or ["no message"])[-1]
