@@ -44,6 +44,7 @@ from strandline.adapters.kube.resources import NODES, Document, key_of
 from strandline.adapters.sql import Database
 from strandline.jobs.status import change_status
 from strandline.spec.conditions import READY, get_condition
+from strandline.spec.errors import UnavailableError
 
 NAMESPACE = "bench"
 CONFIG = {
@@ -239,8 +240,13 @@ class Bench:
         """Delete all Searches at once, as `kubectl delete --all`; rows go with them."""
         path = TYPES["Search"].path(NAMESPACE)
         began = time.monotonic()
-        self.world.api.call("DELETE", path, timeout_seconds=300)
         rows = self._rows()
+        while True:
+            try:
+                self.world.api.call("DELETE", path, timeout_seconds=300)
+                break
+            except UnavailableError:
+                continue  # the apiserver gives no request more than a minute: go on
         self._wait(lambda: rows - self._rows(), rows)
         return [time.monotonic() - began]
 
