@@ -357,6 +357,12 @@ class Workplace:
     pool: str | None = None
     hourly_price: float | None = None
 
+    def add_cost(self, cost: float | None, seconds: float) -> float | None:
+        """Return `cost` and what so many seconds here cost; unchanged where no price is known."""
+        if self.hourly_price is None:
+            return cost
+        return (cost or 0.0) + seconds / 3600 * self.hourly_price
+
 
 HERE = Workplace()
 """A worker of no pool."""

@@ -11,7 +11,6 @@ import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -96,18 +95,6 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.1)
 
 
-def interrupt(driver: subprocess.Popen[str]) -> None:
-    """Interrupt a process as a person does: again, when nothing comes of it.
-
-    Python drops an interrupt that falls into a callback of native code, and Ray has many.
-    """
-    for _ in range(5):
-        driver.send_signal(signal.SIGINT)
-        with suppress(subprocess.TimeoutExpired):
-            driver.wait(20)
-            return
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Machine]:
     # Not below tmp_path: the paths of Ray's sockets must stay under 107 bytes.
@@ -134,7 +121,7 @@ def test_a_killed_driver_leaves_a_folder_that_the_next_one_sweeps(machine: Machi
 
 def test_an_interrupted_driver_leaves_nothing(machine: Machine) -> None:
     driver = machine.start_step()
-    interrupt(driver)
+    driver.send_signal(signal.SIGINT)
     driver.communicate(timeout=PATIENCE_SECONDS)
     assert driver.returncode not in (0, -signal.SIGKILL)
     wait_until(lambda: not machine.processes())

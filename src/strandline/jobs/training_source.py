@@ -48,7 +48,7 @@ class TrainingSource:
         self._on_epoch = on_epoch
         self._on_workers = on_workers
         self._devices = 1
-        self._price: float | None = None
+        self._place = HERE
         self.device_seconds = 0.0
         self._deaths: Counter[FailureKind] = Counter()
         self._running = False
@@ -83,7 +83,7 @@ class TrainingSource:
         step, data = self._journal.load_checkpoint(_NUMBER) or (0, None)
         self._running = True
         started = self.trial.started_at or self._clock.now()
-        self._price = place.hourly_price
+        self._place = place
         self._record(
             state=TrialState.RUNNING,
             started_at=started,
@@ -97,10 +97,8 @@ class TrainingSource:
         return self.complete or self._given_up
 
     def report(self, report: StepReport) -> bool:
-        seconds, cost = self.trial.seconds + report.seconds, self.trial.cost
-        self.device_seconds += report.seconds * self._devices
-        if self._price is not None:
-            cost = (cost or 0.0) + report.seconds * self._devices / 3600 * self._price
+        seconds, on_devices = self.trial.seconds + report.seconds, report.seconds * self._devices
+        self.device_seconds += on_devices
         if bad := sorted(n for n, value in report.metrics.items() if not math.isfinite(value)):
             message = f"{', '.join(bad)} is not a number after epoch {report.step}"
             failure = Failure(kind=FailureKind.NOT_A_NUMBER, message=message)
@@ -115,7 +113,7 @@ class TrainingSource:
             step=report.step,
             metrics=dict(report.metrics),
             seconds=seconds,
-            cost=cost,
+            cost=self._place.add_cost(self.trial.cost, on_devices),
             **(ended if report.done else {}),
         )
         self._running = not report.done

@@ -387,11 +387,8 @@ class SearchEngine:
 
     def _spend(self, trial: Trial, seconds: float) -> Trial:
         """Add seconds that a trial's worker was occupied, and what they cost."""
-        price = self._places.get(trial.number, HERE).hourly_price
-        spent: dict[str, float] = {"seconds": trial.seconds + seconds}
-        if price is not None:
-            spent["cost"] = (trial.cost or 0.0) + seconds / 3600 * price
-        return trial.model_copy(update=spent)
+        cost = self._places.get(trial.number, HERE).add_cost(trial.cost, seconds)
+        return trial.model_copy(update={"seconds": trial.seconds + seconds, "cost": cost})
 
     def _choose(self, number: int) -> Candidate | None:
         for candidate in self._defaults:
