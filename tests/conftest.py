@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,16 @@ _ROOT = Path(__file__).parents[1]
 # A loaded machine is slow, not wrong; and a failure must come again when it is looked at.
 settings.register_profile("strandline", deadline=None, derandomize=True)
 settings.load_profile("strandline")
+
+
+def pytest_configure() -> None:
+    """Let the commands that tests start be interrupted, whoever started the tests.
+
+    A shell without job control has what it puts in the background ignore SIGINT, and every
+    process below ignores it, too, unless one in between does not.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(optionalhook=True)
