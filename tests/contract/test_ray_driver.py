@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from tests.servers.ray import SOON_GONE
 
 pytestmark = pytest.mark.slow
 
@@ -45,7 +46,12 @@ class Machine:
 
     def start(self, *actions: str) -> subprocess.Popen[str]:
         """Start a driver in a session of its own."""
-        environ = {**os.environ, "TMPDIR": str(self.temporary), "STRANDLINE_TEST_MARK": self.mark}
+        environ = {
+            **os.environ,
+            **SOON_GONE,
+            "TMPDIR": str(self.temporary),
+            "STRANDLINE_TEST_MARK": self.mark,
+        }
         words = [sys.executable, "-c", DRIVER, str(self.root / "runs"), str(self.begun), *actions]
         driver = subprocess.Popen(
             words,

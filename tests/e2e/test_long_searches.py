@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.servers.ray import SOON_GONE
 
 from strandline.search.registry import ALGORITHMS
 from strandline.testing.long_search import TRIALS
@@ -21,7 +22,7 @@ def compare(algorithm: str, folder: Path, *options: str) -> dict[str, Any]:
     """Run a search in peace and one in trouble; check that they left the same."""
     done = subprocess.run(
         [sys.executable, "-m", "strandline.testing.long_search", algorithm, str(folder), *options],
-        env={**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+        env={**os.environ, **SOON_GONE, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=560,

@@ -23,6 +23,8 @@ from pathlib import Path
 from tests.servers.loopback import free_port
 
 PATIENCE_SECONDS = 120.0
+SOON_GONE = {"RAY_gcs_server_request_timeout_seconds": "5"}
+"""For drivers that are killed: a Ray's agents tell its head, dead like the rest, for a minute."""
 _OBJECT_STORE_BYTES = 100_000_000
 
 
