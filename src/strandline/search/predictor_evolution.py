@@ -7,6 +7,9 @@ candidates among them, are ranked by expected improvement (Jones et al. 1998) an
 first is tried. Candidates that are the same thing written differently are not tried
 twice. Candidates being tried count as if they had given what is expected of them
 (Ginsbourger et al. 2010, "kriging believer"), so that many workers do not all try one.
+
+Values of trials that were stopped early are learned from, too, but every other decision goes by
+full trainings alone: where short ones mislead, a search that heeds them never finds that out.
 """
 
 from __future__ import annotations
@@ -91,7 +94,7 @@ class PredictorEvolution(Learner):
         # A trial that waits is compared with the suggestion that would be made in its place.
         self._suggested: tuple[tuple[int, int, list[str]], Candidate | None] | None = None
         # By how many they were fitted to and the turn; with the last number of those.
-        self._kernels: dict[tuple[int, int], tuple[int, Kernel]] = {}
+        self._kernels: dict[tuple[int, int, bool], tuple[int, Kernel]] = {}
         self._drawn: dict[int, list[Candidate]] = {}
         # Where all there is fits the encoder's memory, new children cost no more than old ones.
         self._keeps_children = space.structure is not None and space.size() > _SMALL_SPACE
@@ -119,8 +122,7 @@ class PredictorEvolution(Learner):
             return best.number if new is None else None
         asked = [each.candidate for each in waiting] + ([new] if new is not None else [])
         with self._threads.limit(limits=1, user_api="blas"):
-            known = self._join(number, self._observed())
-            expected = self._expect(number, known, running, asked)
+            expected = self._expect(number, running, asked)
         place = int(expected[: len(waiting)].argmax())
         if new is not None and expected[-1] > expected[place]:
             return None
@@ -128,13 +130,13 @@ class PredictorEvolution(Learner):
 
     def _choose(self, number: int, running: Sequence[Candidate]) -> Candidate | None:
         taken = self._unavailable(running)
-        known = self._join(number, self._observed())
+        known = self._heard(number)
         if len(known) < self._startup:
             return self._draw_start(number, taken)
         pool = list(self._propose(number, known))
         # Matrices so small are slower on many threads, and trials need those.
         with self._threads.limit(limits=1, user_api="blas"):
-            expected = self._expect(number, known, running, pool)
+            expected = self._expect(number, running, pool)
         # Telling what a candidate is the same as may cost more than all the rest.
         now = {self._space.canonical(candidate) for candidate in running}
         for place in np.argsort(-expected, kind="stable"):
@@ -155,6 +157,20 @@ class PredictorEvolution(Learner):
     def _turn(self, number: int) -> int:
         """Return which of several such values that is."""
         return 0
+
+    def _heard(self, number: int) -> Sequence[Observation]:
+        """Return the observations that suggestion `number` goes by."""
+        known = self._observed()
+        return self._join(number, _full(known) if self._alone(number) else known)
+
+    def _alone(self, number: int) -> bool:
+        """Return whether suggestion `number` goes by full trainings alone.
+
+        Every other one does, and every other one that is made instead of starting a trial, as
+        soon as there are enough of them to learn from.
+        """
+        full = bisect_left(self._ranked, (True,))
+        return self._startup <= full < len(self._fitting) and (number + full) % 2 == 1
 
     def _observed(self) -> list[Observation]:
         """Return what there is to learn from: of very many observations the best and the newest.
@@ -282,12 +298,11 @@ class PredictorEvolution(Learner):
     def _expect(
         self,
         number: int,
-        known: Sequence[Observation],
         running: Sequence[Candidate],
         pool: list[Candidate],
     ) -> Floats:
         """Return the expected improvement of each candidate of the pool."""
-        evidence = gather(known)
+        evidence = gather(self._heard(number))
         kernel = self._fit(number, len(running))
         chosen = choose(evidence, _LARGEST_POSTERIOR)
         blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
@@ -305,12 +320,14 @@ class PredictorEvolution(Learner):
         A function of what is known alone, not of when it was asked: a search that is
         rebuilt from its trials goes on with the same ones.
         """
-        key = self._settled(running), self._turn(number)
+        alone = self._alone(number)
+        key = self._settled(running), self._turn(number), alone
         if key not in self._kernels:
             while len(self._kernels) >= _KERNELS_KEPT:
                 self._kernels.pop(next(iter(self._kernels)))
             known = self._usable()[: key[0]]
-            evidence = gather(self._join(number, _most_telling(known)))
+            told = _most_telling((alone and _full(known)) or known)
+            evidence = gather(self._join(number, told))
             chosen = choose(evidence, _LARGEST_FIT)
             blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
             kernel = fit_kernel(blocks, evidence.low[chosen], evidence.scores[chosen])
@@ -338,6 +355,11 @@ def _most_telling(known: list[Observation]) -> list[Observation]:
         return known
     best = nlargest(_KNOWN, known[:-_KNOWN], key=_order)
     return sorted(best, key=lambda each: each.number) + known[-_KNOWN:]
+
+
+def _full(known: Sequence[Observation]) -> list[Observation]:
+    """Return the full trainings."""
+    return [each for each in known if each.complete]
 
 
 def _order(observation: Observation) -> tuple[bool, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,21 @@ def test_the_answer_rests_on_what_was_observed_not_on_when_or_how_often() -> Non
         loaded.load(search.save())
         for each_search in (search, loaded):
             assert each_search.thaw(len(told), frozen, ()) == answer
+
+
+def test_every_other_decision_is_deaf_to_early_values() -> None:
+    told = observations()
+    misled = [
+        each if each.complete else replace(each, value=-(each.value or 0), curve=((1, -1.0),))
+        for each in told
+    ]
+    frozen = [each.number for each in told if not each.complete]
+    heeds = [
+        taught(told).thaw(number, frozen, ()) != taught(misled).thaw(number, frozen, ())
+        or taught(told).suggest(number, ()) != taught(misled).suggest(number, ())
+        for number in range(len(told), len(told) + 6)
+    ]
+    assert heeds in ([True, False] * 3, [False, True] * 3)
 
 
 def test_an_early_value_is_replaced_by_the_full_one() -> None:
