@@ -9,10 +9,14 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ET
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from strandline.adapters.sql import open_catalog
+from strandline.ports import Resource
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -97,10 +101,22 @@ class Home:
         document.write_text(text)
         self.run("apply", "-f", str(document))
 
-    def kill_job(self, kind: str, uid: str) -> None:
+    def find(self, kind: str, name: str) -> Resource:
+        """Read an object where commands do, which take a second to start."""
+        with closing(open_catalog(f"sqlite:///{self.path / 'catalog.sqlite'}")) as catalog:
+            return catalog.get_resource(kind, name)
+
+    def log(self, kind: str, name: str) -> str:
+        """Return what the job of an object said so far."""
+        path = self._run_of(kind, name) / "log.txt"
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def kill_job(self, kind: str, name: str) -> None:
         """Kill -9 the job of an object and all its children."""
-        pid = int((self.path / "runs" / f"{kind}-{uid}" / "pid").read_text())
-        os.killpg(pid, signal.SIGKILL)
+        os.killpg(int((self._run_of(kind, name) / "pid").read_text()), signal.SIGKILL)
+
+    def _run_of(self, kind: str, name: str) -> Path:
+        return self.path / "runs" / f"{kind.lower()}-{self.find(kind, name).uid}"
 
 
 def test_a_found_cell_is_drawn_and_trained_larger_through_a_kill(
@@ -142,10 +158,10 @@ def _kill_within_epochs(home: Home) -> int:
     """Kill the job of `hit` after its first epoch; return how many were over."""
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
-        found = home.read("get", "training", "hit")
-        if found.get("status", {}).get("epoch", 0) >= 1:
-            home.kill_job("training", found["metadata"]["uid"])
-            return int(found["status"]["epoch"])
+        epoch = int(home.find("Training", "hit").status.get("epoch", 0))
+        if epoch >= 1:
+            home.kill_job("Training", "hit")
+            return epoch
         time.sleep(0.2)
     raise AssertionError("no epoch was over in five minutes")
 
@@ -164,10 +180,10 @@ def test_a_search_whose_networks_share_weights_goes_on_after_a_kill(
     home.run("wait", "search/calm", "--for=condition=Complete", "--timeout=10m")
     home.apply(shared.replace("NAME", "hit"))
     deadline = time.monotonic() + 300
-    while "sharing weights" not in home.run("logs", "search/hit"):
-        assert time.monotonic() < deadline, home.run("logs", "search/hit")
+    while "sharing weights" not in home.log("Search", "hit"):
+        assert time.monotonic() < deadline, home.log("Search", "hit")
         time.sleep(0.2)
-    home.kill_job("search", home.read("get", "search", "hit")["metadata"]["uid"])
+    home.kill_job("Search", "hit")
     home.run("wait", "search/hit", "--for=condition=Complete", "--timeout=10m")
 
     calm, hit = (home.read("get", "search", name)["status"] for name in ("calm", "hit"))

@@ -14,15 +14,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from PIL import Image, ImageDraw
 
-IMPORT_KILLS = 10
-TRAIN_KILLS = 10
-PARALLEL_KILLS = 5
+IMPORT_KILLS, TRAIN_KILLS, PARALLEL_KILLS = 10, 6, 4
 TRAIN = ("train", "shapes", "--budget", "30m", "--trials", "5", "--preset", "fast", "--search", "s")
 
 
@@ -94,23 +93,42 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@dataclass(frozen=True)
+class Calm:
+    """What undisturbed runs printed, and how long they took."""
+
+    imported: Any
+    trained: Any
+    evaluated: Any
+    import_seconds: float
+    train_seconds: float
+
+
+@pytest.fixture(scope="module")
+def calm(pictures: Path, tmp_path_factory: pytest.TempPathFactory) -> Calm:
+    home = Home(tmp_path_factory.mktemp("calm"))
+    started = time.monotonic()
+    imported = home.run("import", "shapes", str(pictures))
+    between = time.monotonic()
+    trained = home.run(*TRAIN)
+    ended = time.monotonic()
+    evaluated = home.run("evaluate", "shapes")
+    return Calm(imported, trained, evaluated, between - started, ended - between)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_training_in_parallel_ends_with_a_score_inside_the_calm_ones_interval(
-    pictures: Path, tmp_path: Path
+    pictures: Path, calm: Calm, tmp_path: Path
 ) -> None:
     words = (*TRAIN, "--parallelism", "2")
-    calm, hit = Home(tmp_path / "calm"), Home(tmp_path / "hit")
-    calm.run("import", "shapes", str(pictures))
+    hit = Home(tmp_path / "hit")
     hit.run("import", "shapes", str(pictures))
-    started = time.monotonic()
-    trained = calm.run(*words)
-    seconds = time.monotonic() - started
-    killed = [hit.kill_after(moment, *words) for moment in moments(PARALLEL_KILLS, seconds)]
+    killed = [hit.kill_after(at, *words) for at in moments(PARALLEL_KILLS, calm.train_seconds)]
     assert any(killed), "no kill came before the training was over"
     resumed = hit.run("search", "resume", "s")
-    assert resumed["trials"] == trained["trials"]
-    expected = calm.run("evaluate", "shapes")["metrics"]["precision_at_1"]
+    assert resumed["trials"] == calm.trained["trials"]
+    expected = calm.evaluated["metrics"]["precision_at_1"]
     found = hit.run("evaluate", "shapes")["metrics"]["precision_at_1"]
     assert expected["low"] <= found["value"] <= expected["high"]
 
@@ -118,28 +136,18 @@ def test_a_killed_training_in_parallel_ends_with_a_score_inside_the_calm_ones_in
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_killed_import_and_training_end_like_undisturbed_ones(
-    pictures: Path, tmp_path: Path
+    pictures: Path, calm: Calm, tmp_path: Path
 ) -> None:
-    calm = Home(tmp_path / "calm")
-    started = time.monotonic()
-    imported = calm.run("import", "shapes", str(pictures))
-    import_seconds = time.monotonic() - started
-    started = time.monotonic()
-    trained = calm.run(*TRAIN)
-    train_seconds = time.monotonic() - started
-
     hit = Home(tmp_path / "hit")
-    killed = [
-        hit.kill_after(moment, "import", "shapes", str(pictures))
-        for moment in moments(IMPORT_KILLS, import_seconds)
-    ]
+    words = ("import", "shapes", str(pictures))
+    killed = [hit.kill_after(at, *words) for at in moments(IMPORT_KILLS, calm.import_seconds)]
     assert any(killed), "no kill came before the import was over"
-    again = hit.run("import", "shapes", str(pictures))
-    assert again["digest"] == imported["digest"]
-    assert again["items"] == imported["items"]
+    again = hit.run(*words)
+    assert again["digest"] == calm.imported["digest"]
+    assert again["items"] == calm.imported["items"]
 
-    killed = [hit.kill_after(moment, *TRAIN) for moment in moments(TRAIN_KILLS, train_seconds)]
+    killed = [hit.kill_after(at, *TRAIN) for at in moments(TRAIN_KILLS, calm.train_seconds)]
     assert any(killed), "no kill came before the training was over"
     resumed = hit.run("search", "resume", "s")
-    assert resumed["best"] == trained["best"]
-    assert resumed["trials"] == trained["trials"]
+    assert resumed["best"] == calm.trained["best"]
+    assert resumed["trials"] == calm.trained["trials"]
