@@ -208,7 +208,7 @@ class Installation:
         """Return the pods that have led a Search, or do."""
         return self.pods(self.team, f"strandline.dev/kind=Search,strandline.dev/name={search}")
 
-    def until(self, holds: Callable[[], bool]) -> None:
+    def until(self, holds: Callable[[], bool], pause_seconds: float = 1.0) -> None:
         """Wait until it holds; servers that are away are waited for, too.
 
         Raises:
@@ -222,7 +222,7 @@ class Installation:
             except (KubectlError, UnavailableError):
                 pass
             assert time.monotonic() < give_up, self.told()
-            time.sleep(1)
+            time.sleep(pause_seconds)
 
     def complete(self, kind: str, name: str, condition: str = "Complete") -> Document:
         """Wait until an object has the condition, and return it."""
