@@ -70,13 +70,11 @@ def test_a_network_of_two_workers_is_the_same_after_a_kill(digits: Path, tmp_pat
 
 def _kill_within_epochs(home: Home, name: str) -> int:
     """Kill the job, with its workers, after its first epoch; return how many were over."""
-    uid = home.read("get", "training", name)["metadata"]["uid"]
-    log = home.path / "runs" / f"training-{uid}" / "log.txt"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline:
         # Read from the file: an epoch takes less time than a command.
-        if log.exists() and (over := log.read_text().count("epoch ")):
-            home.kill_job("training", uid)
+        if over := home.log("Training", name).count("epoch "):
+            home.kill_job("Training", name)
             return over
         time.sleep(0.05)
     raise AssertionError("no epoch was over in five minutes")
