@@ -42,19 +42,18 @@ class Node:
 
     def kill(self) -> None:
         """End all its processes at once, as when a machine loses its power."""
-        self._signal(signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        for pid in processes_with(f"{self.temporary}/"):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
 
     def freeze(self) -> None:
-        """Stop all its processes where they are."""
-        self._signal(signal.SIGSTOP)
-
-    def _signal(self, number: signal.Signals) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(self.process.pid, number)
-        for pid in processes_with(f"{self.temporary}/"):
+        """Stop all its processes where they are; workers too, which hide what they were given."""
+        for pid in descendants(self.process.pid):
             with suppress(ProcessLookupError):
-                os.kill(pid, number)
+                os.kill(pid, signal.SIGSTOP)
 
 
 @dataclass
@@ -157,6 +156,19 @@ def processes_with(text: str) -> list[int]:
             words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
             if text.encode() in words and int(entry.name) != os.getpid():
                 found.append(int(entry.name))
+    return found
+
+
+def descendants(process: int) -> list[int]:
+    """Return the ids of a process and of all that came of it."""
+    children: dict[int, list[int]] = {}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            _, _, fields = (entry / "stat").read_text().rpartition(")")
+            children.setdefault(int(fields.split()[1]), []).append(int(entry.name))
+    found = [process]
+    for each in found:
+        found += children.get(each, [])
     return found
 
 
