@@ -93,7 +93,8 @@ class PredictorEvolution(Learner):
         self._threads = ThreadpoolController()
         # A trial that waits is compared with the suggestion that would be made in its place.
         self._suggested: tuple[tuple[int, int, list[str]], Candidate | None] | None = None
-        # By how many they were fitted to and the turn; with the last number of those.
+        # By how many they were fitted to, the turn, and whether full trainings alone were
+        # heard; with the last number of those.
         self._kernels: dict[tuple[int, int, bool], tuple[int, Kernel]] = {}
         self._drawn: dict[int, list[Candidate]] = {}
         # Where all there is fits the encoder's memory, new children cost no more than old ones.
@@ -166,8 +167,8 @@ class PredictorEvolution(Learner):
     def _alone(self, number: int) -> bool:
         """Return whether suggestion `number` goes by full trainings alone.
 
-        Every other one does, and every other one that is made instead of starting a trial, as
-        soon as there are enough of them to learn from.
+        Once there are enough of them to learn from, every other decision does: each begins a
+        trial, which raises the number, or ends a full training, which raises their count.
         """
         full = bisect_left(self._ranked, (True,))
         return self._startup <= full < len(self._fitting) and (number + full) % 2 == 1
@@ -326,12 +327,14 @@ class PredictorEvolution(Learner):
             while len(self._kernels) >= _KERNELS_KEPT:
                 self._kernels.pop(next(iter(self._kernels)))
             known = self._usable()[: key[0]]
-            told = _most_telling((alone and _full(known)) or known)
-            evidence = gather(self._join(number, told))
+            last = known[-1].number  # one that is not full yet may be later
+            if alone and (full := _full(known)):  # none of the settled ones may be full yet
+                known = full
+            evidence = gather(self._join(number, _most_telling(known)))
             chosen = choose(evidence, _LARGEST_FIT)
             blocks = self._encoder.encode([evidence.candidates[place] for place in chosen])
             kernel = fit_kernel(blocks, evidence.low[chosen], evidence.scores[chosen])
-            self._kernels[key] = known[-1].number, kernel
+            self._kernels[key] = last, kernel
         return self._kernels[key][1]
 
     def _settled(self, running: int) -> int:

@@ -122,6 +122,21 @@ def test_an_early_value_is_replaced_by_the_full_one() -> None:
     assert late.suggest(len(told), ()) == taught(told).suggest(len(told), ())
 
 
+def test_what_full_trainings_tell_is_learned_anew_when_one_more_is_full() -> None:
+    told = observations()
+    numbers = range(len(told), len(told) + 8)
+    for waiting in [each for each in told if not each.complete]:
+        asked = taught(told)
+        for number in numbers:  # what it learned for these is kept
+            asked.suggest(number, ())
+        now = observed(waiting.number, waiting.candidate, complete=True)
+        asked.observe(now)
+        fresh = taught([now if each is waiting else each for each in told])
+        for number in numbers:
+            kernels = asked._fit(number, 0), fresh._fit(number, 0)
+            assert np.array_equal(kernels[0].pack(), kernels[1].pack())
+
+
 def test_where_there_is_nothing_new_all_that_wait_go_on() -> None:
     search = PredictorEvolution(LETTERS, seed=0)
     letters = [{"letter": letter} for letter in "abcde"]
