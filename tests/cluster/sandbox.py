@@ -103,7 +103,8 @@ class Sandbox:
         init = self.init
         try:
             pid = int(self._file(f"{name}.pid").read_text("utf-8"))
-            stat = Path(f"/proc/{init}/root/proc/{pid}/stat").read_text("utf-8")
+            inside = Path("/proc", str(init), "root")
+            stat = (inside / "proc" / str(pid) / "stat").read_text("utf-8")
         except (OSError, ValueError):
             return None
         return None if stat.rpartition(")")[2].split()[0] in "ZX" else pid
