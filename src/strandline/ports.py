@@ -408,6 +408,13 @@ class TrialRunner(Protocol):
         One that went away with its whole node is reported `LOST`: no fault of the trial's.
         """
 
+    def held(self, parallelism: int) -> AbstractContextManager[None]:
+        """Keep what is slow to start from one run to the next, until the block ends.
+
+        Args:
+            parallelism: of the widest run to come, as far as it is known.
+        """
+
 
 # ---------------------------------------------------------------- one trial on many workers
 

@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -78,7 +79,7 @@ def ray_session(address: str | None, resources: Resources, parallelism: int) -> 
         settings = stack.enter_context(_place(address, resources, parallelism))
         stack.callback(sys.stdout.flush)
         stack.callback(ray.shutdown)
-        try:
+        with _answering():
             with _without_extra_daemons():
                 ray.init(
                     log_to_driver=False,
@@ -87,8 +88,53 @@ def ray_session(address: str | None, resources: Resources, parallelism: int) -> 
                     **settings,
                 )
             yield
-        except (ConnectionError, RayError) as error:
-            raise UnavailableError(f"Ray does not answer: {error}") from error
+
+
+class HeldRay:
+    """A Ray for several runs, one after the other, started by the first that needs it.
+
+    One of our own that is too small for a run is replaced, and so is one that a run failed on.
+
+    Args:
+        address: as of `ray_session`.
+        parallelism: of the widest run to come, as far as it is known.
+    """
+
+    def __init__(self, address: str | None, parallelism: int) -> None:
+        self._address = address
+        self._parallelism = parallelism
+        self._open = ExitStack()
+        self._room = Resources(cpus=0.0)
+
+    @contextmanager
+    def session(self, resources: Resources, parallelism: int) -> Iterator[None]:
+        """As `ray_session`, but the Ray stays until `close`."""
+        wanted = replace(resources, cpus=resources.cpus * parallelism)
+        if wanted.cpus > self._room.cpus or wanted.gpus > self._room.gpus:
+            self.close()
+            width = max(parallelism, self._parallelism)
+            self._open.enter_context(ray_session(self._address, resources, width))
+            self._room = replace(wanted, cpus=resources.cpus * width)
+        try:
+            with _answering():
+                yield
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the Ray, or leave it, if one was started."""
+        self._room = Resources(cpus=0.0)
+        self._open.close()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Raise as `UnavailableError` what Ray raises when it is gone."""
+    try:
+        yield
+    except (ConnectionError, RayError) as error:
+        raise UnavailableError(f"Ray does not answer: {error}") from error
 
 
 @contextmanager

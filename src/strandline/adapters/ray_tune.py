@@ -14,13 +14,13 @@ import logging
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import AbstractContextManager, closing, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 from strandline.adapters.ray_deaths import failure_of_death
 from strandline.adapters.ray_mailbox import Mailbox, Order
-from strandline.adapters.ray_session import ray_session
+from strandline.adapters.ray_session import HeldRay, ray_session
 from strandline.ports import (
     HERE,
     Assignment,
@@ -57,6 +57,7 @@ class RayTuneRunner:
         self._run_dir = run_dir
         self._address = address
         self._groups = tuple(groups)
+        self._held: HeldRay | None = None
 
     def run(
         self,
@@ -68,11 +69,24 @@ class RayTuneRunner:
     ) -> None:
         if source.finished():
             return
-        with ray_session(self._address, resources, parallelism), _silence():
+        with self._session(resources, parallelism), _silence():
             places = lane_places(self._groups)
             dispatcher = _Dispatcher(source, _start_mailbox(), step_timeout_seconds, places)
             self._run_lanes(dispatcher, factory, resources, parallelism)
             dispatcher.raise_error()
+
+    @contextmanager
+    def held(self, parallelism: int) -> Iterator[None]:
+        with closing(HeldRay(self._address, parallelism)) as self._held:
+            try:
+                yield
+            finally:
+                self._held = None
+
+    def _session(self, resources: Resources, parallelism: int) -> AbstractContextManager[None]:
+        if self._held is not None:
+            return self._held.session(resources, parallelism)
+        return ray_session(self._address, resources, parallelism)
 
     def _run_lanes(
         self,

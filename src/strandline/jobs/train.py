@@ -90,12 +90,13 @@ def train(
     started = place.clock.monotonic()
     spec = SearchSpec.model_validate(resource.spec)
     evidence = gather_evidence(spec, place)
-    outcome = _search(resource, spec, evidence, place, progress, stop_requested)
-    _check_outcome(resource.name, outcome)
-    if spec.rerank is not None:
-        evidence, outcome = _rerank(
-            resource, spec, evidence, outcome, place, progress, stop_requested
-        )
+    with place.runner.held(spec.parallelism):
+        outcome = _search(resource, spec, evidence, place, progress, stop_requested)
+        _check_outcome(resource.name, outcome)
+        if spec.rerank is not None:
+            evidence, outcome = _rerank(
+                resource, spec, evidence, outcome, place, progress, stop_requested
+            )
     assert outcome.best is not None, "checked: there is a best trial"
     built: Built | None = None
     if spec.model is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 
 from strandline.adapters.failures import classify, too_late
@@ -27,6 +28,9 @@ class InlineRunner:
     It cannot survive a crash of the trainable and cannot cut a step short, so a step
     timeout and the wish to stop are noticed only when the step is over.
     """
+
+    def held(self, parallelism: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run(
         self,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 from strandline.adapters.failures import classify, too_late
@@ -36,6 +37,9 @@ class SimulatedRunner:
         self._clock = clock
         self.busy_seconds = 0.0
         """Simulated seconds that workers spent in steps, summed over them."""
+
+    def held(self, parallelism: int) -> AbstractContextManager[None]:
+        return nullcontext()
 
     def run(
         self,

@@ -125,6 +125,13 @@ class TrialRunnerContract:
     def test_running_out_of_memory_is_told_from_other_errors(self, mixed: Mixed) -> None:
         assert mixed.failure("no memory").kind is FailureKind.OUT_OF_MEMORY
 
+    def test_runs_that_are_held_go_like_others(self, runner: TrialRunner) -> None:
+        with runner.held(1):
+            for _ in range(2):
+                source = ScriptedSource([{"steps": 2}])
+                runner.run(source, ScriptedTrials, Resources(), 1)
+                assert source.steps(0) == [1, 2]
+
     def test_a_value_that_is_not_a_number_is_the_sources_to_judge(self, mixed: Mixed) -> None:
         assert math.isnan(mixed.metrics("not a number")["value"])
 
