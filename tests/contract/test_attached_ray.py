@@ -16,13 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from tests.servers.ray import (
-    PATIENCE_SECONDS,
-    Node,
-    RayCluster,
-    processes_with,
-    ray_cluster,
-)
+from tests.servers.processes import processes_with
+from tests.servers.ray import PATIENCE_SECONDS, Node, RayCluster, ray_cluster
 
 from strandline.adapters.ray_session import ray_session
 from strandline.adapters.ray_tune import RayTuneRunner, lane_places, lane_shapes

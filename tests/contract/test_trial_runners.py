@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator
 from copy import copy
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from tests.servers.processes import newest_called
 
 from strandline.adapters.ray_session import ray_session
 from strandline.adapters.ray_tune import RayTuneRunner
@@ -49,34 +49,12 @@ class TestRayTuneRunner(WorkerRunnerContract):
     def test_the_run_survives_the_process_that_carries_orders(self, runner: TrialRunner) -> None:
         def kill_mailbox(report: StepReport) -> None:
             if report.step == 2:
-                os.kill(process_called("ray::Mailbox"), signal.SIGKILL)
+                os.kill(newest_called("ray::Mailbox"), signal.SIGKILL)
 
         source = ScriptedSource([{"steps": 5}, {}], on_report=kill_mailbox)
         runner.run(source, ScriptedTrials, Resources(), 1)
         assert source.steps(0) == [1, 2, 3, 4, 5]
         assert sorted(source.ended) == [0, 1]
-
-
-def process_called(name: str) -> int:
-    """Return the id of the newest process below this one with that name."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            if (entry / "cmdline").read_text().startswith(name) and words[0] != "Z":
-                found.append((int(words[19]), int(entry.name), int(words[1])))
-    children = {pid for pid, parent in parents() if parent == os.getpid()}
-    return max(each for each in found if each[2] in children)[1]
-
-
-def parents() -> Sequence[tuple[int, int]]:
-    """Return (process, its parent) of all processes."""
-    pairs = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            pairs.append((int(entry.name), int(words[1])))
-    return pairs
 
 
 class TestSimulatedRunner(TrialRunnerContract):

@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.servers.loopback import free_port
+from tests.servers.processes import descendants, processes_with
 
 PATIENCE_SECONDS = 120.0
 SOON_GONE = {"RAY_gcs_server_request_timeout_seconds": "5"}
@@ -146,30 +147,6 @@ def ray_cluster() -> Iterator[RayCluster]:
         yield cluster
     finally:
         cluster.close()
-
-
-def processes_with(text: str) -> list[int]:
-    """Return the ids of processes with this in their command line or environment."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes() + (entry / "environ").read_bytes()
-            if text.encode() in words and int(entry.name) != os.getpid():
-                found.append(int(entry.name))
-    return found
-
-
-def descendants(process: int) -> list[int]:
-    """Return the ids of a process and of all that came of it."""
-    children: dict[int, list[int]] = {}
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            _, _, fields = (entry / "stat").read_text().rpartition(")")
-            children.setdefault(int(fields.split()[1]), []).append(int(entry.name))
-    found = [process]
-    for each in found:
-        found += children.get(each, [])
-    return found
 
 
 def _own_address() -> str:
