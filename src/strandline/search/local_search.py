@@ -19,12 +19,13 @@ class LocalSearch(Learner):
     """First-improvement hill climbing with restarts, each candidate once."""
 
     _current: int | None = None
-    _around: tuple[int, list[Candidate]] | None = None
+    # By their keys: telling candidates apart costs more than all else here.
+    _around: tuple[int, dict[str, Candidate]] | None = None
 
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         taken = self._unavailable(pending)
-        for neighbour in self._neighbours():
-            if candidate_key(neighbour) not in taken:
+        for key, neighbour in self._neighbours().items():
+            if key not in taken:
                 return neighbour
         return draw_new(self._space, self._seed, number, taken)
 
@@ -39,19 +40,20 @@ class LocalSearch(Learner):
 
     def _is_optimum(self, observation: Observation) -> bool:
         """Return whether all around the current place is known and the observation is not of it."""
-        around = {candidate_key(neighbour) for neighbour in self._neighbours()}
+        around = self._neighbours().keys()
         return around <= self._taken.keys() and candidate_key(observation.candidate) not in around
 
-    def _neighbours(self) -> list[Candidate]:
+    def _neighbours(self) -> dict[str, Candidate]:
         """Return the neighbours of the current place in a random order, always the same one."""
         if self._current is None:
-            return []
+            return {}
         if self._around is None or self._around[0] != self._current:
             here = self._observations[self._current].candidate
             rng = self._rng(self._current)
             found = list(neighbours(self._space, here, rng)) if self._space.contains(here) else []
             order = rng.permutation(len(found))
-            self._around = (self._current, [found[int(place)] for place in order])
+            ordered = [found[int(place)] for place in order]
+            self._around = (self._current, {candidate_key(each): each for each in ordered})
         return self._around[1]
 
     def _export(self) -> Any:
