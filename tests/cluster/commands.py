@@ -19,6 +19,7 @@ kind: Policy
 omitStages: [RequestReceived]
 rules: [{level: Metadata}]
 """
+_AUDIT_LOG_MB = 10_000
 _TIMEOUT_SECONDS = 2.0
 
 
@@ -141,7 +142,12 @@ class Apiserver:
             return []
         policy = self.authority.folder / "audit-policy.yaml"
         policy.write_text(_AUDIT_POLICY, "utf-8")
-        return [f"--audit-policy-file={policy}", f"--audit-log-path={self.audit_log}"]
+        return [
+            f"--audit-policy-file={policy}",
+            f"--audit-log-path={self.audit_log}",
+            # Who reads it goes on where the last reading ended: no new file after 100 MB.
+            f"--audit-log-maxsize={_AUDIT_LOG_MB}",
+        ]
 
 
 @dataclass(frozen=True, slots=True)
