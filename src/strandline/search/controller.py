@@ -23,6 +23,7 @@ from strandline.spec.records import Scalar
 # Levels that a number is cut into.
 _LEVELS = 10
 _DECAYS = (0.9, 0.999)
+Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +31,9 @@ class _Moment:
     """What one pass through the layers leaves for its gradient, one entry a layer.
 
     Attributes:
-        inputs: of the layer, its own last output and a constant.
-        gates: [4, width]: input, forget, output, candidate.
-        before, after: (output, cell).
+        inputs: [n, 2 width + 1]: of the layer, its own last output and a constant.
+        gates: [4, n, width]: input, forget, output, candidate.
+        before, after: (output, cell), each [n, width].
     """
 
     inputs: list[Floats]
@@ -43,17 +44,29 @@ class _Moment:
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """One choice: option `choice` of parameter `place`, after the embedding of row `source`."""
+    """One choice of those candidates that have the parameter.
+
+    Attributes:
+        place: of the parameter.
+        rows: [n], which candidates have it.
+        choices: [n], the option of each.
+        sources: [n], rows of the embedding that went in.
+        probabilities: [n, options].
+    """
 
     place: int
-    choice: int
-    source: int
+    rows: Places
+    choices: Places
+    sources: Places
     moment: _Moment
     probabilities: Floats
 
 
 class Controller:
     """A policy over the candidates of a space.
+
+    Candidates are worked on side by side: a step of the network costs next to the same for
+    one as for fifty.
 
     Args:
         width: units of each layer.
@@ -79,66 +92,94 @@ class Controller:
             name: rng.uniform(-spread, spread, shape) for name, shape in shapes.items()
         }
 
-    def sample(self, rng: np.random.Generator) -> Candidate:
-        """Draw a candidate from the policy; whether it holds the constraints is not asked."""
-        choices: dict[str, Scalar] = {}
-        for step in self._run(choices, rng):
-            name = self._space.parameters[step.place].name
-            choices[name] = self._options[step.place][step.choice]
-        return choices
+    def sample(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Draw candidates from the policy; whether they hold the constraints is not asked."""
+        drawn: list[dict[str, Scalar]] = [{} for _ in range(count)]
+        for step in self._run(drawn, rng):
+            name, options = self._space.parameters[step.place].name, self._options[step.place]
+            for row, choice in zip(step.rows.tolist(), step.choices.tolist(), strict=True):
+                drawn[row][name] = options[choice]
+        return list(drawn)
 
-    def log_probability(self, candidate: Candidate) -> float:
-        """Return the logarithm of the probability that the policy writes the candidate."""
-        return sum(
-            float(np.log(step.probabilities[step.choice])) for step in self._run(candidate, None)
-        )
+    def log_probabilities(self, candidates: Sequence[Candidate]) -> Floats:
+        """Return the logarithm of the probability that the policy writes each candidate, [n]."""
+        total = np.zeros(len(candidates))
+        for step in self._run(candidates, None):
+            total[step.rows] += np.log(step.probabilities[np.arange(len(step.rows)), step.choices])
+        return total
 
-    def gradient(self, candidate: Candidate, weight: float, entropy: float) -> dict[str, Floats]:
-        """Return the gradient of weight · log p(candidate) + entropy · H, by weights' name."""
-        steps = list(self._run(candidate, None))
+    def gradient(
+        self, candidates: Sequence[Candidate], weights: Floats, entropy: float
+    ) -> dict[str, Floats]:
+        """Return the gradient of Σ weight · log p(candidate) + entropy · H, by weights' name.
+
+        Args:
+            weights: [n], of the candidates.
+        """
+        steps = list(self._run(candidates, None))
         gradient = {name: np.zeros_like(array) for name, array in self.weights.items()}
         width = self._width
-        hidden = [np.zeros(width) for _ in range(self._layers)]
-        cell = [np.zeros(width) for _ in range(self._layers)]
+        hidden = [np.zeros((len(candidates), width)) for _ in range(self._layers)]
+        cell = [np.zeros((len(candidates), width)) for _ in range(self._layers)]
         for step in reversed(steps):
-            slope = _softmax_slope(step, weight, entropy)
-            softmax = f"softmax{step.place}"
-            gradient[softmax] += np.outer(slope, np.append(step.moment.after[-1][0], 1.0))
-            down = self.weights[softmax][:, :width].T @ slope
+            rows, softmax = step.rows, f"softmax{step.place}"
+            slope = _softmax_slope(step, weights[rows], entropy)
+            gradient[softmax] += slope.T @ _with_constant(step.moment.after[-1][0])
+            down = slope @ self.weights[softmax][:, :width]
             for layer in reversed(range(self._layers)):
-                into = self._layer_slope(step, layer, hidden[layer] + down, cell, gradient)
-                down, hidden[layer] = into[:width], into[width : 2 * width]
-            gradient["embedding"][step.source] += down
+                into = self._layer_slope(step, layer, hidden[layer][rows] + down, cell, gradient)
+                down, hidden[layer][rows] = into[:, :width], into[:, width : 2 * width]
+            np.add.at(gradient["embedding"], step.sources, down)
         return gradient
 
     # ------------------------------------------------------------ inside
 
-    def _run(self, candidate: Candidate, rng: np.random.Generator | None) -> Iterator[_Step]:
-        """Yield the steps that write the candidate, or draw it when there is `rng`.
+    def _run(
+        self, candidates: Sequence[Candidate], rng: np.random.Generator | None
+    ) -> Iterator[_Step]:
+        """Yield the steps that write the candidates, or draw them when there is `rng`.
 
-        When drawing, the caller adds each choice to `candidate` before it asks for the next.
+        When drawing, the caller adds the choices to `candidates` before it asks for the next.
         """
-        states = [(np.zeros(self._width), np.zeros(self._width)) for _ in range(self._layers)]
-        source = 0
+        count = len(candidates)
+        states = [
+            (np.zeros((count, self._width)), np.zeros((count, self._width)))
+            for _ in range(self._layers)
+        ]
+        sources = np.zeros(count, np.int64)
         for place, parameter in enumerate(self._space.parameters):
-            if parameter.when is not None and not parameter.when.holds(candidate):
+            rows = _having(parameter, candidates)
+            if not len(rows):
                 continue
-            moment = self._advance(source, states)
+            before = sources[rows]
+            everyone = len(rows) == count
+            theirs = states if everyone else [(out[rows], cell[rows]) for out, cell in states]
+            moment = self._advance(before, theirs)
             odds = self._softmax(place, moment.after[-1][0])
             if rng is not None:
-                choice = int(rng.choice(len(odds), p=odds))
+                choices = _draw(odds, rng)
             else:
-                choice = nearest_option(parameter, self._options[place], candidate[parameter.name])
-            yield _Step(place, choice, source, moment, odds)
-            source, states = self._first[place] + choice, moment.after
+                options, name = self._options[place], parameter.name
+                values = [candidates[row][name] for row in rows.tolist()]
+                choices = np.array([nearest_option(parameter, options, each) for each in values])
+            yield _Step(place, rows, choices, before, moment, odds)
+            sources[rows] = self._first[place] + choices
+            if everyone:
+                states = moment.after
+                continue
+            # The arrays of the last step are kept for its gradient.
+            states = [(out.copy(), cell.copy()) for out, cell in states]
+            for (out, cell), (new_out, new_cell) in zip(states, moment.after, strict=True):
+                out[rows], cell[rows] = new_out, new_cell
 
-    def _advance(self, source: int, states: list[tuple[Floats, Floats]]) -> _Moment:
-        flow = self.weights["embedding"][source]
+    def _advance(self, sources: Places, states: list[tuple[Floats, Floats]]) -> _Moment:
+        flow = self.weights["embedding"][sources]
         moment = _Moment([], [], states, [])
         for layer, (hidden, cell) in enumerate(states):
-            joined = np.concatenate([flow, hidden, [1.0]])
-            raw = (self.weights[f"lstm{layer}"] @ joined).reshape(4, -1)
-            gates = np.concatenate([_sigmoid(raw[:3]), np.tanh(raw[3:])])
+            joined = _with_constant(flow, hidden)
+            raw = joined @ self.weights[f"lstm{layer}"].T
+            gates = raw.reshape(len(sources), 4, -1).swapaxes(0, 1)
+            gates = np.concatenate([_sigmoid(gates[:3]), np.tanh(gates[3:])])
             cell_after = gates[1] * cell + gates[0] * gates[3]
             flow = gates[2] * np.tanh(cell_after)
             moment.inputs.append(joined)
@@ -147,9 +188,9 @@ class Controller:
         return moment
 
     def _softmax(self, place: int, hidden: Floats) -> Floats:
-        logits = self.weights[f"softmax{place}"] @ np.append(hidden, 1.0)
-        raised = np.exp(logits - logits.max())
-        return np.asarray(raised / raised.sum())
+        logits = _with_constant(hidden) @ self.weights[f"softmax{place}"].T
+        raised = np.exp(logits - logits.max(1, keepdims=True))
+        return np.asarray(raised / raised.sum(1, keepdims=True))
 
     def _layer_slope(
         self,
@@ -159,21 +200,22 @@ class Controller:
         cell: list[Floats],
         gradient: dict[str, Floats],
     ) -> Floats:
-        """Add the layer's gradient and return the slope of its inputs."""
+        """Add the layer's gradient and return the slope of its inputs, [n, 2 width + 1]."""
         enter, forget, leave, write = step.moment.gates[layer]
         bent = np.tanh(step.moment.after[layer][1])
-        inner = cell[layer] + slope * leave * (1 - bent**2)
+        inner = cell[layer][step.rows] + slope * leave * (1 - bent**2)
         raw = np.concatenate(
             [
                 inner * write * enter * (1 - enter),
                 inner * step.moment.before[layer][1] * forget * (1 - forget),
                 slope * bent * leave * (1 - leave),
                 inner * enter * (1 - write**2),
-            ]
+            ],
+            1,
         )
-        cell[layer] = inner * forget
-        gradient[f"lstm{layer}"] += np.outer(raw, step.moment.inputs[layer])
-        return np.asarray(self.weights[f"lstm{layer}"].T @ raw)
+        cell[layer][step.rows] = inner * forget
+        gradient[f"lstm{layer}"] += raw.T @ step.moment.inputs[layer]
+        return np.asarray(raw @ self.weights[f"lstm{layer}"])
 
 
 class Adam:
@@ -242,16 +284,42 @@ def nearest_option(parameter: Parameter, options: Sequence[Scalar], value: Scala
     return int(np.argmin([abs(parameter.to_unit(option) - unit) for option in options]))
 
 
-def _softmax_slope(step: _Step, weight: float, entropy: float) -> Floats:
-    """Return the slope of weight · log p(choice) + entropy · H by the logits."""
+def _having(parameter: Parameter, candidates: Sequence[Candidate]) -> Places:
+    """Return which candidates have the parameter, as far as they are written."""
+    if parameter.when is None:
+        return np.arange(len(candidates))
+    holds = [parameter.when.holds(candidate) for candidate in candidates]
+    return np.flatnonzero(np.array(holds, bool))
+
+
+def _draw(odds: Floats, rng: np.random.Generator) -> Places:
+    """Draw an option of each row by its odds."""
+    below = odds.cumsum(1)
+    # What is rounded away at the end belongs to the last option.
+    drawn = (rng.random(len(odds))[:, None] >= below[:, :-1]).sum(1)
+    return np.asarray(drawn)
+
+
+def _with_constant(*parts: Floats) -> Floats:
+    """Return arrays of [n, width] side by side, and a column of ones."""
+    joined = np.ones((len(parts[0]), sum(part.shape[1] for part in parts) + 1))
+    at = 0
+    for part in parts:
+        joined[:, at : at + part.shape[1]] = part
+        at += part.shape[1]
+    return joined
+
+
+def _softmax_slope(step: _Step, weights: Floats, entropy: float) -> Floats:
+    """Return the slope of weight · log p(choice) + entropy · H by the logits, [n, options]."""
     p = step.probabilities
     chosen = np.zeros_like(p)
-    chosen[step.choice] = 1.0
-    slope = weight * (chosen - p)
+    chosen[np.arange(len(p)), step.choices] = 1.0
+    slope = weights[:, None] * (chosen - p)
     if entropy:
         logs = np.log(np.maximum(p, 1e-300))
-        slope = slope - entropy * p * (logs - float(p @ logs))
-    return slope
+        slope = slope - entropy * p * (logs - (p * logs).sum(1, keepdims=True))
+    return np.asarray(slope)
 
 
 def _sigmoid(x: NDArray[np.float64]) -> Floats:

@@ -61,9 +61,9 @@ class Strengths:
         """Draw Gumbel noise: the likeliest candidate with it is a draw from the softmax."""
         return {name: rng.gumbel(size=len(each)) for name, each in self.weights.items()}
 
-    def sample(self, rng: np.random.Generator) -> Candidate:
-        """Draw a candidate within the limit."""
-        return self.likeliest(self.noise(rng))
+    def sample(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Draw candidates within the limit."""
+        return [self.likeliest(self.noise(rng)) for _ in range(count)]
 
     def sample_uniform(self, rng: np.random.Generator) -> Candidate:
         """Draw a candidate within the limit as if all strengths were equal."""
@@ -166,7 +166,7 @@ class DartsSearch(PolicySearch[Strengths]):
         """Yield the likeliest candidate, then draws without end."""
         yield self.strengths.likeliest()
         while True:
-            yield self.strengths.sample(rng)
+            yield from self.strengths.sample(rng, 1)
 
     def _reinforce(self, candidate: Candidate, advantage: float) -> None:
         self.descend(self.strengths.gradient(candidate, -advantage))

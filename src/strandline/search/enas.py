@@ -63,8 +63,9 @@ class EnasSearch(ReinforceSearch):
     def children(self, rng: np.random.Generator) -> Iterator[Candidate]:
         """Yield draws of the controller without end."""
         while True:
-            yield self.controller.sample(rng)
+            yield from self.controller.sample(rng, 1)
 
     def _reinforce(self, candidate: Candidate, advantage: float) -> None:
-        gradient = self._controller.gradient(candidate, advantage, self._entropy)
+        advantages = np.array([advantage])
+        gradient = self._controller.gradient([candidate], advantages, self._entropy)
         self._adam.climb(self._controller.weights, gradient)

@@ -17,8 +17,9 @@ from strandline.search.space import Candidate, Space, candidate_key
 from strandline.spec.errors import CorruptArtifactError
 
 # Draws from the policy before one at random is taken: a policy that is sure of its choice
-# writes the same candidate again and again.
-_ATTEMPTS = 200
+# writes the same candidate again and again. Mostly the first is new; many at once cost
+# little more than one.
+_DRAWS = (1, 9, 40, 150)
 
 
 class Policy(Protocol):
@@ -26,8 +27,8 @@ class Policy(Protocol):
 
     weights: dict[str, Floats]
 
-    def sample(self, rng: np.random.Generator) -> Candidate:
-        """Draw a candidate; whether it holds the constraints is not asked."""
+    def sample(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Draw candidates; whether they hold the constraints is not asked."""
 
 
 P = TypeVar("P", bound=Policy)
@@ -62,11 +63,11 @@ class PolicySearch(Learner, Generic[P]):
     def suggest(self, number: int, pending: Iterable[Candidate]) -> Candidate | None:
         taken = self._unavailable(pending)
         rng = self._rng(number)
-        for _ in range(_ATTEMPTS):
-            candidate = self._controller.sample(rng)
-            is_new = self._repeats or candidate_key(candidate) not in taken
-            if is_new and self._space.feasible(candidate):
-                return candidate
+        for count in _DRAWS:
+            for candidate in self._controller.sample(rng, count):
+                is_new = self._repeats or candidate_key(candidate) not in taken
+                if is_new and self._space.feasible(candidate):
+                    return candidate
         return draw_new(self._space, self._seed, number, taken)
 
     @abstractmethod

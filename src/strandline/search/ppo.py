@@ -7,11 +7,13 @@ clipped objective is that of Schulman et al. 2017 (arXiv 1707.06347).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from strandline.search.controller import Controller
+from strandline.search.encoding import Floats
 from strandline.search.policy import PolicySearch
 from strandline.search.space import Candidate, Space
 
@@ -56,22 +58,21 @@ class PpoSearch(PolicySearch[Controller]):
         self._batch.append((candidate, advantage))
         if len(self._batch) < self._size:
             return
-        before = [self._controller.log_probability(each) for each, _ in self._batch]
+        candidates = [each for each, _ in self._batch]
+        advantages = np.array([each for _, each in self._batch])
+        before = self._controller.log_probabilities(candidates)
         for _ in range(self._epochs):
-            self._climb(before)
+            self._climb(candidates, advantages, before)
         self._batch = []
 
-    def _climb(self, before: list[float]) -> None:
+    def _climb(self, candidates: Sequence[Candidate], advantages: Floats, before: Floats) -> None:
         """Take one step up the clipped objective over the batch."""
-        total = {name: np.zeros_like(w) for name, w in self._controller.weights.items()}
-        for (candidate, advantage), old in zip(self._batch, before, strict=True):
-            ratio = float(np.exp(self._controller.log_probability(candidate) - old))
-            far = ratio > 1 + self._clip if advantage > 0 else ratio < 1 - self._clip
-            weight = 0.0 if far else ratio * advantage
-            gradient = self._controller.gradient(candidate, weight, self._entropy)
-            for name, slope in gradient.items():
-                total[name] += slope / len(self._batch)
-        self._adam.climb(self._controller.weights, total)
+        ratios = np.exp(self._controller.log_probabilities(candidates) - before)
+        far = np.where(advantages > 0, ratios > 1 + self._clip, ratios < 1 - self._clip)
+        weights = np.where(far, 0.0, ratios * advantages)
+        total = self._controller.gradient(candidates, weights, self._entropy)
+        mean = {name: slope / len(candidates) for name, slope in total.items()}
+        self._adam.climb(self._controller.weights, mean)
 
     def _export(self) -> dict[str, Any]:
         batch = [[dict(candidate), advantage] for candidate, advantage in self._batch]

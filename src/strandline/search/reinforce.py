@@ -7,6 +7,8 @@ they are percent or log losses.
 
 from __future__ import annotations
 
+import numpy as np
+
 from strandline.search.controller import Controller
 from strandline.search.policy import PolicySearch
 from strandline.search.space import Candidate, Space
@@ -37,5 +39,5 @@ class ReinforceSearch(PolicySearch[Controller]):
         super().__init__(space, seed, controller, learning_rate, decay, repeats)
 
     def _reinforce(self, candidate: Candidate, advantage: float) -> None:
-        gradient = self._controller.gradient(candidate, advantage, 0.0)
+        gradient = self._controller.gradient([candidate], np.array([advantage]), 0.0)
         self._adam.climb(self._controller.weights, gradient)

@@ -243,7 +243,7 @@ def test_the_controller_learns_which_operation_is_rewarded() -> None:
         convolutions = sum(value == "nor_conv_3x3" for value in candidate.values())
         policy.observe(Observation(number, candidate, convolutions / 6))
     rng = np.random.default_rng(0)
-    late = [policy.controller.sample(rng) for _ in range(50)]
+    late = policy.controller.sample(rng, 50)
     share = np.mean([value == "nor_conv_3x3" for each in late for value in each.values()])
     assert share > 0.6
 

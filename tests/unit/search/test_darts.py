@@ -48,7 +48,7 @@ def test_no_cell_that_is_drawn_has_more_skip_connections_than_allowed(
     strengths = make_strengths(name, skips)
     rng = np.random.default_rng(0)
     drawn = [strengths.likeliest()]
-    drawn += [strengths.sample(rng) for _ in range(50)]
+    drawn += strengths.sample(rng, 50)
     drawn += [strengths.sample_uniform(rng) for _ in range(50)]
     assert max(map(most_skips, drawn)) == skips
     assert most_skips(make_strengths(name, FREE).likeliest()) > skips
@@ -79,7 +79,7 @@ def test_cells_are_counted_apart() -> None:
 def test_draws_follow_the_odds_where_nothing_is_limited() -> None:
     strengths = make_strengths(skips=FREE)
     rng = np.random.default_rng(0)
-    drawn = [strengths.sample(rng) for _ in range(4000)]
+    drawn = strengths.sample(rng, 4000)
     for name, options in strengths.options.items():
         shares = [np.mean([each[name] == value for each in drawn]) for value in options]
         assert shares == pytest.approx(strengths.odds(name), abs=0.03)

@@ -119,7 +119,7 @@ class RelaxedSharing(Sharing[DartsSearch]):
         strengths = self.policy.strengths
         if self._mixture is None:
             uniform = rng.random() < self.policy.uniform
-            candidate = strengths.sample_uniform(rng) if uniform else strengths.sample(rng)
+            candidate = strengths.sample_uniform(rng) if uniform else strengths.sample(rng, 1)[0]
             network = self._build(candidate)
         else:
             network = self._mixture
