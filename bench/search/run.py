@@ -55,9 +55,11 @@ def main() -> None:
 
 
 def _write(path: Path) -> None:
-    """Write what was measured, keeping the parts that were not."""
+    """Write what was measured, keeping the parts and algorithms that were not."""
     known = json.loads(path.read_text()) if path.is_file() else {}
-    path.write_text(json.dumps(known | RESULTS, indent=1, sort_keys=True) + "\n")
+    for part, found in RESULTS.items():
+        known[part] = known.get(part, {}) | json.loads(json.dumps(found))
+    path.write_text(json.dumps(known, indent=1, sort_keys=True) + "\n")
 
 
 def _parse() -> argparse.Namespace:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench.search.tabular import RIDGE
 from scipy.stats import norm
 
 LEVEL = 0.05
@@ -54,6 +55,12 @@ def compare_with_reference(options: Any, pool: ProcessPoolExecutor) -> Iterator[
 
 def _differences(results: Any, reference: Path) -> dict[tuple[str, str, int], float]:
     apart: dict[tuple[str, str, int], float] = {}
+    for key, found in results.items():
+        if DEFAULT in found and RIDGE in found:
+            for queries in QUERIES:
+                ours, theirs = (found[name][str(queries)] for name in (DEFAULT, RIDGE))
+                error = math.hypot(ours[1], theirs[1])
+                apart[RIDGE, key, queries] = (ours[0] - theirs[0]) / error
     with reference.open(newline="") as file:
         for row in csv.DictReader(file):
             key, queries = f"{row['dataset']}-{row['search_signal']}", int(row["queries"])
