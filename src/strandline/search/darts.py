@@ -20,7 +20,9 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 
 from strandline.search.controller import nearest_option, options_of
+from strandline.search.enas import check_sharing
 from strandline.search.encoding import Floats
+from strandline.search.fair import turns
 from strandline.search.policy import PolicySearch
 from strandline.search.space import Candidate, Space
 from strandline.spec.records import Scalar
@@ -65,9 +67,16 @@ class Strengths:
         """Draw candidates within the limit."""
         return [self.likeliest(self.noise(rng)) for _ in range(count)]
 
-    def sample_uniform(self, rng: np.random.Generator) -> Candidate:
-        """Draw a candidate within the limit as if all strengths were equal."""
-        return self._best(self.noise(rng))
+    def sample_uniform(self, rng: np.random.Generator, count: int) -> list[Candidate]:
+        """Draw candidates within the limit as if all strengths were equal, each option in turn."""
+        first = {name: turns(len(each), rng, count) for name, each in self.weights.items()}
+        drawn = []
+        for row in range(count):
+            levels = {name: rng.random(len(each)) for name, each in self.weights.items()}
+            for name, places in first.items():
+                levels[name][places[row]] += 1.0  # above all others
+            drawn.append(self._best(levels))
+        return drawn
 
     def likeliest(self, noise: Mapping[str, Floats] | None = None) -> Candidate:
         """Return the candidate of the largest sum of strengths, and noise, within the limit."""
@@ -120,8 +129,9 @@ class DartsSearch(PolicySearch[Strengths]):
         relaxation: `sampled` draws a cell for each step (GDAS, arXiv 1910.04465), `mixed` runs
             all operations at once, weighted, as DARTS does; for some spaces only.
         skips: most skip connections that a cell may have.
-        uniform: share of the batches that weights learn as a child drawn uniformly, where
-            cells are drawn (Guo et al. 2019, arXiv 1904.00420).
+        warmup: share of the epochs before strengths move (Chen et al. 2019, arXiv 1904.12760).
+        siblings: children that divide each batch of the weights among them, where cells are drawn.
+        uniform: share of them that are drawn uniformly (Guo et al. 2019, arXiv 1904.00420).
         learning_rate, weight_decay: of Adam, for the strengths.
         decay: of the baseline, where strengths follow scores.
         repeats: whether a candidate that was tried may be suggested again.
@@ -134,6 +144,8 @@ class DartsSearch(PolicySearch[Strengths]):
         epochs: int = 20,
         relaxation: str = SAMPLED,
         skips: int = 2,
+        warmup: float = 0.5,
+        siblings: int = 5,
         uniform: float = 0.5,
         learning_rate: float = 0.01,
         weight_decay: float = 0.001,
@@ -142,14 +154,14 @@ class DartsSearch(PolicySearch[Strengths]):
     ) -> None:
         if relaxation not in (SAMPLED, MIXED):
             raise ValueError(f"relaxation must be {SAMPLED} or {MIXED}")
-        if epochs < 1 or skips < 0 or weight_decay < 0 or not 0 <= uniform <= 1:
-            raise ValueError(
-                "epochs must be at least 1, skips and weight_decay not below 0, uniform in [0, 1]"
-            )
+        check_sharing(epochs, siblings, warmup, uniform)
+        if min(skips, weight_decay) < 0:
+            raise ValueError("skips and weight_decay must not be below 0")
         strengths = Strengths(space, seed, skips)
         super().__init__(space, seed, strengths, learning_rate, decay, repeats)
         self._weight_decay = weight_decay
-        self.epochs, self.relaxation, self.uniform = epochs, relaxation, uniform
+        self.epochs, self.relaxation = epochs, relaxation
+        self.siblings, self.warmup, self.uniform = siblings, warmup, uniform
 
     @property
     def strengths(self) -> Strengths:

@@ -17,15 +17,27 @@ from strandline.search.reinforce import ReinforceSearch
 from strandline.search.space import Candidate, Space
 
 
+def check_sharing(epochs: int, siblings: int, warmup: float, uniform: float) -> None:
+    """Raise ValueError for what no weights can be shared by."""
+    if min(epochs, siblings) < 1:
+        raise ValueError("epochs and siblings must be at least 1")
+    if not 0 <= warmup < 1 or not 0 <= uniform <= 1:
+        raise ValueError("warmup must be in [0, 1), uniform in [0, 1]")
+
+
 class EnasSearch(ReinforceSearch):
     """REINFORCE over children that share their weights.
 
     Args:
         epochs: times that the shared weights see each of their training images.
         rewards: children that the controller is rewarded for after each of these epochs.
-        uniform: share of the batches that weights learn as a child drawn uniformly (Guo et
-            al. 2019, arXiv 1904.00420): a policy that settles early is otherwise right in the
-            end, for nobody else's weights have learned anything.
+        warmup: share of the epochs before the controller is heard and rewarded (Chen et al.
+            2019, arXiv 1904.12760): early on cells of skip connections do best, whose weights
+            need no learning.
+        siblings: children that divide each batch among them.
+        uniform: share of them that are drawn uniformly (Guo et al. 2019, arXiv 1904.00420): a
+            policy that settles early is otherwise right in the end, for nobody else's weights
+            have learned anything.
         entropy: weight of the policy's entropy beside an advantage of one spread.
         learning_rate: of Adam, for the controller.
         width, layers: of the controller's LSTM.
@@ -39,6 +51,8 @@ class EnasSearch(ReinforceSearch):
         seed: int,
         epochs: int = 20,
         rewards: int = 30,
+        warmup: float = 0.5,
+        siblings: int = 5,
         uniform: float = 0.5,
         entropy: float = 0.1,
         learning_rate: float = 0.003,
@@ -47,13 +61,13 @@ class EnasSearch(ReinforceSearch):
         decay: float = 0.9,
         repeats: bool = False,
     ) -> None:
-        if epochs < 1 or rewards < 0 or entropy < 0 or not 0 <= uniform <= 1:
-            raise ValueError(
-                "epochs must be at least 1, rewards and entropy not below 0, uniform in [0, 1]"
-            )
+        check_sharing(epochs, siblings, warmup, uniform)
+        if min(rewards, entropy) < 0:
+            raise ValueError("rewards and entropy must not be below 0")
         super().__init__(space, seed, learning_rate, width, layers, decay, repeats)
         self._entropy = entropy
-        self.epochs, self.rewards, self.uniform = epochs, rewards, uniform
+        self.epochs, self.rewards = epochs, rewards
+        self.siblings, self.warmup, self.uniform = siblings, warmup, uniform
 
     @property
     def controller(self) -> Controller:

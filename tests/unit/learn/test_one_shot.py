@@ -15,6 +15,8 @@ from strandline.cells.registry import FAMILIES, family
 from strandline.learn.one_shot.children import draw_children
 from strandline.learn.one_shot.relaxed import straight_through
 from strandline.learn.one_shot.trials import ChildFactory, SharingFactory
+from strandline.learn.scratch.batches import Batch
+from strandline.learn.scratch.fitting import seeded
 from strandline.learn.transfer_data import TransferData
 from strandline.ports import Assignment
 from strandline.search.cell_space import cell_space
@@ -92,7 +94,7 @@ def test_the_same_cell_again_has_the_weights_that_were_learned(name: str) -> Non
     bank = WeightBank()
     first, images = make_child(name, 0), torch.randn(4, 3, 16, 16)
     optimizer = torch.optim.SGD(first.parameters(), lr=0.1, momentum=0.9, nesterov=True)
-    bank.lend(first, optimizer)
+    bank.lend_velocities(bank.lend(first), optimizer)
     first.train()
     first(images).square().mean().backward()
     optimizer.step()
@@ -137,7 +139,7 @@ def test_a_bank_that_was_exported_and_taken_up_is_the_same() -> None:
     bank, copy = WeightBank(), WeightBank()
     child = make_child("nasnet", 1)
     optimizer = torch.optim.SGD(child.parameters(), lr=0.1, momentum=0.9)
-    bank.lend(child, optimizer)
+    bank.lend_velocities(bank.lend(child), optimizer)
     exported = bank.export()
     copy.take_up(exported, torch.device("cpu"))
     assert copy.export().keys() == exported.keys()
@@ -226,6 +228,73 @@ def test_a_sharing_that_was_killed_goes_on_to_the_very_same_weights(
     assert drawn[0] == drawn[1]
 
 
+def test_siblings_move_what_they_share_along_the_mean_of_what_they_ask_for(
+    data: TransferData,
+) -> None:
+    space = make_space()
+    candidate = {**cell("nasbench201", 0), "op_0_1": "nor_conv_3x3", "op_0_2": "nor_conv_1x1"}
+    factory = SharingFactory(data, space, choose(), threads=1)
+    one, two = factory.make(), factory.make()
+    rows = one._learned[:4]
+    once = Batch(rows, one._pixels[rows])
+    twice = Batch(np.tile(rows, 2), np.tile(one._pixels[rows], (2, 1, 1, 1)))
+    for sharing, count, batch in ((one, 1, once), (two, 2, twice)):
+        with seeded(0):
+            networks = [sharing._build(candidate) for _ in range(count)]
+        sharing._learn(networks, batch, 1.0)
+        sharing._learn(networks, batch, 1.5)
+    own, other = one._bank.export(), two._bank.export()
+    assert own.keys() == other.keys()
+    statistics = ("running_mean", "running_var", "num_batches_tracked")
+    learned = [name for name in own if not any(each in name for each in statistics)]
+    assert learned
+    for name in learned:
+        assert torch.allclose(own[name], other[name], atol=1e-6), name
+
+
+def test_what_only_one_sibling_has_learns_as_much_as_what_all_have(data: TransferData) -> None:
+    base = {**cell("nasbench201", 0), "op_0_3": "nor_conv_3x3"}
+    other = {**base, "op_0_3": "nor_conv_1x1"}
+    sharing = SharingFactory(data, make_space(), choose(), threads=1).make()
+    rows = np.concatenate([sharing._learned[:4]] * 2)
+    with seeded(0):
+        networks = [sharing._build(each) for each in (base, other)]
+    alone = SharingFactory(data, make_space(), choose(), threads=1).make()
+    with seeded(0):
+        only = alone._build(base)
+    sharing._learn(networks, Batch(rows, sharing._pixels[rows]), 1.0)
+    alone._learn([only], Batch(rows[:4], alone._pixels[rows[:4]]), 1.0)
+    own, theirs = sharing._bank.export(), alone._bank.export()
+    names = [name for name in theirs if "velocity/" in name and "[0>3:nor_conv_3x3]" in name]
+    assert names
+    for name in names:  # but for how the longest gradient of all is cut
+        ratio = own[name].norm() / theirs[name].norm()
+        assert 0.5 < ratio < 2, name
+
+
+def test_a_batch_too_small_for_all_siblings_is_divided_by_fewer(data: TransferData) -> None:
+    space = make_space(schedule={"batchSize": 4, "learningRate": 0.05})
+    sharing = SharingFactory(data, space, choose(siblings=50), threads=1).make()
+    sharing.run_epoch()
+    assert np.isfinite(sharing.metrics()["train/loss"])
+
+
+@pytest.mark.parametrize("way", ["enas", "darts", "darts mixed"])
+def test_the_policy_is_not_taught_before_the_weights_have_learned(
+    way: str, data: TransferData
+) -> None:
+    chosen = choose(way, epochs=4, warmup=0.5)
+    sharing = SharingFactory(data, make_space(), chosen, threads=1).make()
+    states = [sharing.policy.save()]
+    figures = []
+    for _ in range(4):
+        sharing.run_epoch()
+        states.append(sharing.policy.save())
+        figures.append(set(sharing.metrics()))
+    assert states[0] == states[1] == states[2] != states[3] != states[4]
+    assert [len(each) for each in figures] == [1, 1, 2, 2]
+
+
 def test_no_other_epoch_begins_when_the_time_is_up(data: TransferData) -> None:
     trial = SharingFactory(data, make_space(), choose(epochs=50), 1e-9, threads=1)()
     trial.reset(Assignment(0, {}, 0, None))
@@ -255,7 +324,7 @@ def test_several_labels_an_image_are_shared_over_as_well(way: str, data: Transfe
         task=Task.MULTILABEL,
         targets=np.eye(3, dtype=np.float32)[data.targets],
     )
-    sharing = SharingFactory(several, make_space(), choose(way), threads=1).make()
+    sharing = SharingFactory(several, make_space(), choose(way, warmup=0.0), threads=1).make()
     sharing.run_epoch()
     assert all(np.isfinite(list(sharing.metrics().values())))
     if way == "enas":
@@ -298,7 +367,7 @@ def test_cells_that_cannot_be_relaxed_are_refused(
 def test_strengths_learn_from_images_that_the_weights_never_see(
     way: str, data: TransferData
 ) -> None:
-    sharing = SharingFactory(data, make_space(), choose(way), threads=1).make()
+    sharing = SharingFactory(data, make_space(), choose(way, warmup=0.0), threads=1).make()
     before = {name: each.copy() for name, each in sharing.policy.strengths.weights.items()}
     sharing.run_epoch()
     moved = sharing.policy.strengths.weights

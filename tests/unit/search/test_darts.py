@@ -49,7 +49,7 @@ def test_no_cell_that_is_drawn_has_more_skip_connections_than_allowed(
     rng = np.random.default_rng(0)
     drawn = [strengths.likeliest()]
     drawn += strengths.sample(rng, 50)
-    drawn += [strengths.sample_uniform(rng) for _ in range(50)]
+    drawn += strengths.sample_uniform(rng, 50)
     assert max(map(most_skips, drawn)) == skips
     assert most_skips(make_strengths(name, FREE).likeliest()) > skips
 
@@ -83,6 +83,15 @@ def test_draws_follow_the_odds_where_nothing_is_limited() -> None:
     for name, options in strengths.options.items():
         shares = [np.mean([each[name] == value for each in drawn]) for value in options]
         assert shares == pytest.approx(strengths.odds(name), abs=0.03)
+
+
+def test_drawn_uniformly_every_option_has_its_turn_as_first_choice() -> None:
+    strengths = make_strengths(skips=FREE)
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        drawn = strengths.sample_uniform(rng, 5)
+        for name, options in strengths.options.items():
+            assert sorted(str(each[name]) for each in drawn) == sorted(map(str, options))
 
 
 def test_the_gradient_of_a_probability_is_that_of_finite_differences() -> None:
@@ -134,8 +143,11 @@ def test_gradients_of_a_loss_lower_the_strength_of_what_raises_it_through_a_save
     ("settings", "why"),
     [
         ({"relaxation": "both"}, "relaxation must be sampled or mixed"),
-        ({"skips": -1}, "skips and weight_decay not below 0"),
-        ({"epochs": 0}, "epochs must be at least 1"),
+        ({"skips": -1}, "skips and weight_decay must not be below 0"),
+        ({"epochs": 0}, "epochs and siblings must be at least 1"),
+        ({"siblings": 0}, "epochs and siblings must be at least 1"),
+        ({"warmup": 1.0}, r"warmup must be in \[0, 1\)"),
+        ({"uniform": 1.5}, r"uniform in \[0, 1\]"),
     ],
 )
 def test_settings_that_make_no_sense_are_refused(settings: dict[str, str], why: str) -> None:

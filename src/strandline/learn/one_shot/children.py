@@ -30,9 +30,13 @@ class OneShotAlgorithm(Algorithm, Protocol):
 
     Attributes:
         epochs: times that the weights see each of their training images.
+        siblings: children that divide each batch of these among them.
+        warmup: share of the epochs in which the weights learn, and the policy does not.
     """
 
     epochs: int
+    siblings: int
+    warmup: float
 
     def children(self, rng: np.random.Generator) -> Iterator[Candidate]:
         """Yield what to try after that, the best guess first, without end."""

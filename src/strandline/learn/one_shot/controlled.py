@@ -1,7 +1,7 @@
 """Shared weights and a controller that is rewarded, in turns (ENAS, arXiv 1802.03268).
 
 An epoch has two phases, as published (section 2.2). Each batch of training images is
-learned from by a child that the controller draws, with the weights it shares with all
+learned from by children that the controller draws, with the weights they share with all
 others. Then the controller is rewarded for children it draws: by how they do, with these
 weights, on images that the weights never learn from.
 """
@@ -22,6 +22,7 @@ from strandline.learn.scratch.recipe import scratch_space
 from strandline.learn.transfer_data import TransferData
 from strandline.search.algorithm import Observation
 from strandline.search.enas import EnasSearch
+from strandline.search.fair import draw_fairly
 from strandline.search.space import Candidate
 from strandline.spec.records import Task
 from strandline.spec.search_space import Space
@@ -43,6 +44,8 @@ class ControlledSharing(Sharing[EnasSearch]):
 
     def _train(self, epoch: int) -> Sequence[float]:
         loss = self._train_weights(epoch)
+        if epoch < self._warmup:
+            return loss, math.nan
         return loss, self._train_policy(np.random.default_rng([self._data.seed, epoch, 1]))
 
     def _train_weights(self, epoch: int) -> float:
@@ -52,8 +55,11 @@ class ControlledSharing(Sharing[EnasSearch]):
         children = np.random.default_rng([self._data.seed, epoch, 2])
         total = torch.zeros((), device=self._device)
         for step, batch in enumerate(draw_batches(self._pixels, self._learned, schedule, rng)):
-            network = self._build(self._choose(children))
-            total += self._learn(network, batch, epoch + step / steps)
+            chosen = draw_fairly(self._cells, children, self._siblings(batch))
+            if epoch >= self._warmup:
+                chosen = [self._replace(each, children) for each in chosen]
+            networks = [self._build(candidate) for candidate in chosen]
+            total += self._learn(networks, batch, epoch + step / steps)
         return float(total) / steps
 
     def _train_policy(self, rng: np.random.Generator) -> float:
@@ -78,9 +84,9 @@ class ControlledSharing(Sharing[EnasSearch]):
             right = logits.argmax(1) == self._targets[torch.from_numpy(rows).to(self._device)]
         return float(right.float().mean())
 
-    def _choose(self, rng: np.random.Generator) -> Candidate:
-        """Return the child that learns from a batch: the policy's, or any."""
-        return self._cells.sample(rng) if rng.random() < self.policy.uniform else self._draw()
+    def _replace(self, candidate: Candidate, rng: np.random.Generator) -> Candidate:
+        """Return a child that was drawn uniformly, or the policy's in its place."""
+        return candidate if rng.random() < self.policy.uniform else self._draw()
 
     def _draw(self) -> Candidate:
         self._drawn += 1

@@ -13,6 +13,7 @@ can be searched. `mixed`: all operations run at once, weighted by their odds, as
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -37,7 +38,7 @@ from strandline.zoo.cells.network import CellNetwork
 from strandline.zoo.cells.registry import build_mixture
 from strandline.zoo.cells.relaxation import fix_scales, open_gates
 
-# Of the softmax with Gumbel noise, at the first and the last epoch, as published.
+# Of the softmax with Gumbel noise, at the first and the last epoch that it is asked, as published.
 _TEMPERATURES = (10.0, 0.1)
 
 
@@ -76,12 +77,16 @@ class RelaxedSharing(Sharing[DartsSearch]):
         batches = draw_batches(
             self._pixels, self._learned, schedule, np.random.default_rng([seed, epoch])
         )
+        warming = epoch < self._warmup
         for step, batch in enumerate(batches):
-            count = min(schedule.batch_size, len(self._held_out))
-            rows = held_out.choice(self._held_out, count, replace=False)
-            totals[1] += self._move_strengths(rows, epoch, children)
-            network = self._learner(children)
-            totals[0] += self._learn(network, batch, epoch + step / steps)
+            if warming:
+                totals[1] += math.nan
+            else:
+                count = min(schedule.batch_size, len(self._held_out))
+                rows = held_out.choice(self._held_out, count, replace=False)
+                totals[1] += self._move_strengths(rows, epoch, children)
+            networks = self._learners(self._siblings(batch), warming, children)
+            totals[0] += self._learn(networks, batch, epoch + step / steps)
         return [float(total) / steps for total in totals]
 
     def _move_strengths(self, rows: Rows, epoch: int, rng: np.random.Generator) -> Tensor:
@@ -114,24 +119,29 @@ class RelaxedSharing(Sharing[DartsSearch]):
         )
         return loss.detach()
 
-    def _learner(self, rng: np.random.Generator) -> CellNetwork:
-        """Return the network that weights learn as."""
+    def _learners(self, count: int, warming: bool, rng: np.random.Generator) -> list[CellNetwork]:
+        """Return the networks that weights learn as: drawn ones, or the mixture of all."""
         strengths = self.policy.strengths
         if self._mixture is None:
-            uniform = rng.random() < self.policy.uniform
-            candidate = strengths.sample_uniform(rng) if uniform else strengths.sample(rng, 1)[0]
-            network = self._build(candidate)
+            own, any_of_all = strengths.sample(rng, count), strengths.sample_uniform(rng, count)
+            uniform = rng.random(count) < (1 if warming else self.policy.uniform)
+            networks = [
+                self._build(other if chance else mine)
+                for mine, other, chance in zip(own, any_of_all, uniform, strict=True)
+            ]
         else:
-            network = self._mixture
             odds = {n: torch.from_numpy(strengths.odds(n)).float() for n in strengths.weights}
             moved = {name: each.to(self._device) for name, each in odds.items()}
-            open_gates(network, _by_value(moved, strengths))
-        fix_scales(network)
-        return network
+            open_gates(self._mixture, _by_value(moved, strengths))
+            networks = [self._mixture]
+        for network in networks:
+            fix_scales(network)
+        return networks
 
     def _temperature(self, epoch: int) -> float:
         first, last = _TEMPERATURES
-        return first + (last - first) * epoch / max(1, self.epochs - 1)
+        moved = epoch - self._warmup
+        return first + (last - first) * moved / max(1, self.epochs - 1 - self._warmup)
 
 
 def straight_through(

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -45,6 +47,8 @@ from strandline.zoo.cells.weight_bank import WeightBank
 _HELD_OUT_SHARE = 0.2
 _RECALIBRATION_IMAGES = 1024
 _BATCH = 256
+# Of a batch, for each child.
+_FEWEST_IMAGES = 2
 _STATE = "state"
 
 
@@ -175,27 +179,52 @@ class Sharing(ABC, Generic[P]):
     def _train(self, epoch: int) -> Sequence[float]:
         """Train weights and policy for an epoch; return the figures."""
 
-    def _learn(self, network: CellNetwork, batch: Batch, done: float) -> Tensor:
-        """Let shared weights learn from a batch as `network`, after so many epochs.
+    def _learn(self, networks: Sequence[CellNetwork], batch: Batch, done: float) -> Tensor:
+        """Let shared weights learn from a batch, after so many epochs.
+
+        The networks divide its images among them. Weights that several have move along the
+        mean of what those ask for: what serves one child alone mostly harms the next one
+        (Chu et al., arXiv 1907.01845).
 
         Returns the loss before, without a gradient.
         """
-        optimizer = make_optimizer(network, self._schedule)
-        optimizer.zero_grad()  # a mixture has those of the last batch
-        self._bank.lend(network, optimizer)
-        network.train()
-        network.set_progress(done / self._schedule.epochs)
-        set_rate(optimizer, learning_rate(self._schedule, done))
-        loss = self._loss(network, batch.pixels, batch.rows)
-        torch.autograd.backward(loss)
-        nn.utils.clip_grad_norm_(network.parameters(), LONGEST_GRADIENT)
+        schedule, images = self._schedule, len(batch.rows)
+        learning: dict[str, nn.Parameter] = {}
+        users: Counter[str] = Counter()
+        total = torch.zeros((), device=self._device)
+        for network, part in zip(networks, _shares(images, len(networks)), strict=True):
+            lent = self._bank.lend(network)
+            learning |= lent
+            users.update(lent.keys())
+            network.train()
+            network.set_progress(done / schedule.epochs)
+            loss = self._loss(network, batch.pixels[part], batch.rows[part])
+            torch.autograd.backward(loss)
+            total += loss.detach() * ((part.stop - part.start) / images)
+        for name, parameter in learning.items():
+            if parameter.grad is not None:
+                parameter.grad /= users[name]
+        optimizer = make_optimizer(learning.values(), schedule)
+        self._bank.lend_velocities(learning, optimizer)
+        set_rate(optimizer, learning_rate(schedule, done))
+        nn.utils.clip_grad_norm_(learning.values(), LONGEST_GRADIENT)
         optimizer.step()
-        return loss.detach()
+        optimizer.zero_grad()  # the bank's: whoever comes next adds to them
+        return total
 
     def _loss(self, network: CellNetwork, pixels: Pixels, rows: Rows) -> Tensor:
         targets = self._targets[torch.from_numpy(rows).to(self._device)]
         logits = network(normalise(pixels, self._device))
         return distance(logits, targets, self._data.task, self._schedule)
+
+    @property
+    def _warmup(self) -> int:
+        """The epochs in which it is too early for a policy."""
+        return int(self.policy.warmup * self.epochs)
+
+    def _siblings(self, batch: Batch) -> int:
+        """Return how many children divide a batch: each needs images to normalise over."""
+        return max(1, min(self.policy.siblings, len(batch.rows) // _FEWEST_IMAGES))
 
     def _build(self, candidate: Candidate) -> CellNetwork:
         recipe = read_recipe(self._space, candidate)
@@ -212,6 +241,13 @@ def _divide(data: TransferData) -> tuple[Rows, Rows]:
     rows = np.random.default_rng(data.seed).permutation(np.flatnonzero(data.folds == NEVER_SCORED))
     count = max(1, round(_HELD_OUT_SHARE * len(rows)))
     return rows[count:], rows[:count]
+
+
+def _shares(images: int, networks: int) -> Iterator[slice]:
+    """Yield which images of a batch each network learns from."""
+    bounds = np.linspace(0, images, networks + 1).astype(int).tolist()
+    for start, stop in pairwise(bounds):
+        yield slice(start, stop)
 
 
 def _slices(rows: Rows) -> Iterator[Rows]:

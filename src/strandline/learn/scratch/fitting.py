@@ -12,7 +12,7 @@ decay on biases and normalisation (He et al., arXiv 1812.01187).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import numpy as np
@@ -86,7 +86,7 @@ class Fitting:
             network = build_network(recipe.family.value, recipe.cell, recipe.plan(labels))
         self.network: CellNetwork = network.to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # the stubs know no memory format with a device
         self._aim = self._make_aim(task)
-        self._optimizer = make_optimizer(self.network, self._schedule)
+        self._optimizer = make_optimizer(self.network.parameters(), self._schedule)
         self.epochs_done = 0
         self.loss = math.nan
 
@@ -279,9 +279,9 @@ def learning_rate(schedule: Schedule, epoch: float) -> float:
     return schedule.learning_rate * 0.5 * (1 + math.cos(math.pi * share))
 
 
-def make_optimizer(network: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+def make_optimizer(weights: Iterable[nn.Parameter], schedule: Schedule) -> torch.optim.Optimizer:
     """Return the optimizer of a network's training."""
-    parameters = list(network.parameters())
+    parameters = list(weights)
     decayed = [each for each in parameters if each.ndim > 1]
     free = [each for each in parameters if each.ndim <= 1]
     groups = [

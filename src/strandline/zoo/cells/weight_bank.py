@@ -39,24 +39,41 @@ class WeightBank:
     def __len__(self) -> int:
         return len(self._tensors)
 
-    def lend(self, network: nn.Module, optimizer: torch.optim.Optimizer | None = None) -> None:
+    def lend(self, network: nn.Module) -> dict[str, nn.Parameter]:
         """Make the bank's tensors those of the network; new ones come from the network.
 
-        An optimizer with momentum goes on with the velocities of earlier children.
+        Networks that share a parameter add up its gradients.
+
+        Returns:
+            Its parameters, by name of the entry.
         """
+        lent: dict[str, nn.Parameter] = {}
         for name, module, attribute, tensor in _entries(network):
-            _place(module, attribute, self._tensors.setdefault(name, tensor))
-            parameter = getattr(module, attribute)
-            if optimizer is not None and isinstance(parameter, nn.Parameter):
-                found = self._velocities.setdefault(name, torch.zeros_like(parameter.data))
-                optimizer.state[parameter]["momentum_buffer"] = found
+            kept = self._tensors.setdefault(name, tensor)
+            own = module._parameters.get(attribute)
+            if own is None:
+                module._buffers[attribute] = kept
+                continue
+            shared = kept if isinstance(kept, nn.Parameter) else nn.Parameter(kept)
+            # Whether it learns is the network's to say.
+            shared.requires_grad_(own.requires_grad)
+            self._tensors[name] = module._parameters[attribute] = lent[name] = shared
+        return lent
+
+    def lend_velocities(
+        self, parameters: Mapping[str, nn.Parameter], optimizer: torch.optim.Optimizer
+    ) -> None:
+        """Let an optimizer with momentum go on with the velocities of earlier children."""
+        for name, parameter in parameters.items():
+            found = self._velocities.setdefault(name, torch.zeros_like(parameter.data))
+            optimizer.state[parameter]["momentum_buffer"] = found
 
     def copy_into(self, network: nn.Module) -> int:
         """Give the network copies of its entries; return how many of its tensors had none."""
         missing = 0
         for name, module, attribute, _ in _entries(network):
             if name in self._tensors:
-                _place(module, attribute, self._tensors[name].clone())
+                _replace(module, attribute, self._tensors[name].detach().clone())
             else:
                 missing += 1
         return missing
@@ -102,7 +119,7 @@ def _entries(network: nn.Module) -> Iterator[tuple[str, nn.Module, str, Tensor]]
                 yield f"{name}.{attribute}({shape})", module, attribute, tensor.data
 
 
-def _place(module: nn.Module, attribute: str, tensor: Tensor) -> None:
+def _replace(module: nn.Module, attribute: str, tensor: Tensor) -> None:
     if attribute in module._parameters:
         getattr(module, attribute).data = tensor
     else:
