@@ -47,7 +47,7 @@ from strandline.testing.inline_runner import InlineRunner
 
 Floats = NDArray[np.float64]
 DATA = Path(os.environ.get("STRANDLINE_TEST_DATA", "../shared/data"))
-METRIC = "val/precision_at_1"
+METRICS = ("val/precision_at_1", "val/log_loss")
 RESAMPLES = 2000
 FREE = 99
 """A limit on skip connections that is none."""
@@ -89,7 +89,7 @@ class Alone:
         for cell in cells:
             key = self.space.canonical(cell)
             if key not in self.known:
-                self.known[key] = _run(self.trial, cell)[0]
+                self.known[key] = _run(self.trial, cell)[0][0]
         return np.array([self.known[self.space.canonical(cell)] for cell in cells])
 
 
@@ -113,9 +113,9 @@ def main() -> None:
         f"seed {options.seed}; load {os.getloadavg()[0]:.1f}\n"
     )
     print(
-        "| family | way | rank correlation | alone: its cells | alone: its best guess "
-        "| skips of the guess | skips of its cells | s shared | s a score |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| family | way | rank correlation: precision | log loss | alone: its cells "
+        "| its best guess | skips of the guess | skips of its cells | s shared | s a score |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     with tempfile.TemporaryDirectory(prefix="bench-one-shot-") as home:
         for name in options.families.split(","):
@@ -135,7 +135,7 @@ def _compare(family: str, home: Path, options: argparse.Namespace) -> None:
         else Alone(ScratchFactory(data, spec.space, threads=options.threads)(), space)
     )
     own = alone.judge(drawn)
-    print(f"| {family} | random | | {_mean(own)} | | | {_skips(drawn)} | | |", flush=True)
+    print(f"| {family} | random | | | {_mean(own)} | | | {_skips(drawn)} | | |", flush=True)
     shared: dict[str, tuple[bytes, float]] = {}  # the limit of a mixture holds in reading only
     for way in options.ways.split(","):
         name, settings = WAYS[way]
@@ -154,7 +154,8 @@ def _compare(family: str, home: Path, options: argparse.Namespace) -> None:
         values = alone.judge(cells)
         guess = f"{values[0]:.4g} | {_skips(cells[:1])}" if name == "darts" else "|"
         print(
-            f"| {family} | {way} | {_correlation(scored, own)} | {_mean(values)} | {guess} "
+            f"| {family} | {way} | {_correlation(scored[:, 0], own)} "
+            f"| {_correlation(-scored[:, 1], own)} | {_mean(values)} | {guess} "
             f"| {_skips(cells)} | {seconds:.0f} | {each:.1f} |",
             flush=True,
         )
@@ -201,19 +202,20 @@ def _skips(cells: Sequence[Candidate]) -> str:
 
 
 def _score(trial: Trainable, cells: Sequence[Candidate]) -> tuple[Floats, float]:
-    """Return what each cell gives in the end, and the seconds of one."""
+    """Return what each cell gives in the end, [n, metrics], and the seconds of one."""
     started = time.monotonic()
     values = [_run(trial, cell)[0] for cell in cells]
     return np.array(values), (time.monotonic() - started) / len(cells)
 
 
-def _run(trial: Trainable, candidate: Candidate) -> tuple[float, bytes]:
-    """Run a trial to its end; return its value and last checkpoint."""
+def _run(trial: Trainable, candidate: Candidate) -> tuple[list[float], bytes]:
+    """Run a trial to its end; return its metrics and last checkpoint."""
     trial.reset(Assignment(0, candidate, 0, None))
     while True:
         report = trial.step()
         if report.done:
-            return report.metrics.get(METRIC, 0.0), report.checkpoint or b""
+            metrics = [report.metrics.get(name, 0.0) for name in METRICS]
+            return metrics, report.checkpoint or b""
 
 
 def _correlation(one: Floats, other: Floats) -> str:

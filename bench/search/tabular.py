@@ -120,7 +120,7 @@ def compare(options: Any, pool: ProcessPoolExecutor) -> Iterator[str]:
             curves[name] = list(pool.map(search, jobs, chunksize=4))
         reference = _reference(options.data, dataset, kind) if not options.table else {}
         yield from _table(dataset, kind, curves, reference)
-        if options.write and not options.table:
+        if options.write and not options.table and not options.algorithms:
             best = float(load(path, None).columns[test].max())
             plot_regret(
                 HERE / f"{dataset}-{kind}.svg", f"{dataset}, searching on {kind}", curves, best

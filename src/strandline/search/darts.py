@@ -141,7 +141,7 @@ class DartsSearch(PolicySearch[Strengths]):
         self,
         space: Space,
         seed: int,
-        epochs: int = 20,
+        epochs: int = 60,
         relaxation: str = SAMPLED,
         skips: int = 2,
         warmup: float = 0.5,

@@ -49,7 +49,7 @@ class EnasSearch(ReinforceSearch):
         self,
         space: Space,
         seed: int,
-        epochs: int = 20,
+        epochs: int = 60,
         rewards: int = 30,
         warmup: float = 0.5,
         siblings: int = 5,

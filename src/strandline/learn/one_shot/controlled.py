@@ -2,7 +2,7 @@
 
 An epoch has two phases, as published (section 2.2). Each batch of training images is
 learned from by children that the controller draws, with the weights they share with all
-others. Then the controller is rewarded for children it draws: by how they do, with these
+others. Then the controller is rewarded for children it draws: by their loss, with these
 weights, on images that the weights never learn from.
 """
 
@@ -14,19 +14,15 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from strandline.learn.features import Rows
 from strandline.learn.one_shot.sharing import Sharing
 from strandline.learn.scratch.batches import batches_in_epoch, draw_batches
-from strandline.learn.scratch.fitting import normalise
 from strandline.learn.scratch.recipe import scratch_space
 from strandline.learn.transfer_data import TransferData
 from strandline.search.algorithm import Observation
 from strandline.search.enas import EnasSearch
 from strandline.search.fair import draw_fairly
 from strandline.search.space import Candidate
-from strandline.spec.records import Task
 from strandline.spec.search_space import Space
-from strandline.zoo.cells.network import CellNetwork
 
 _REWARD_IMAGES = 256
 
@@ -71,18 +67,12 @@ class ControlledSharing(Sharing[EnasSearch]):
             network.train()  # the statistics of the bank are of no child
             count = min(_REWARD_IMAGES, len(self._held_out))
             rows = rng.choice(self._held_out, count, replace=False)
-            rewards.append(self._judge(network, rows))
+            with torch.no_grad():
+                loss = self._loss(network, self._pixels[rows], rows)
+            # The share told right, as published, tells children apart less well.
+            rewards.append(-float(loss))
             self.policy.observe(Observation(self._drawn, candidate, rewards[-1]))
         return float(np.mean(rewards)) if rewards else math.nan
-
-    def _judge(self, network: CellNetwork, rows: Rows) -> float:
-        """Return the share of images told right; with several labels an image, minus the loss."""
-        with torch.no_grad():
-            if self._data.task is Task.MULTILABEL:
-                return -float(self._loss(network, self._pixels[rows], rows))
-            logits = network(normalise(self._pixels[rows], self._device))
-            right = logits.argmax(1) == self._targets[torch.from_numpy(rows).to(self._device)]
-        return float(right.float().mean())
 
     def _replace(self, candidate: Candidate, rng: np.random.Generator) -> Candidate:
         """Return a child that was drawn uniformly, or the policy's in its place."""
