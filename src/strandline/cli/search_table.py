@@ -82,6 +82,8 @@ class SparseLines:
             text = stage_text(progress)
             if progress.stage == "searching":  # told from afar, without its trials
                 text += f": {describe_search(progress)}"
+            elif progress.seconds_left is not None:
+                text += f"; about {spell_seconds(progress.seconds_left)} left"
             self._say(text)
 
     def _say(self, line: str) -> None:

@@ -175,11 +175,19 @@ class OneShotApproach(ScratchApproach):
         """Return what makes the body of the training of the shared weights."""
         from strandline.learn.one_shot.trials import SharingFactory
 
-        time = self._spec.budget.time
-        seconds = parse_duration(time).total_seconds() * _SHARING_PART if time else None
         return SharingFactory(
-            self.data, self._spec.space, self._spec.algorithm, seconds, self.data.threads(1)
+            self.data,
+            self._spec.space,
+            self._spec.algorithm,
+            self.sharing_seconds,
+            self.data.threads(1),
         )
+
+    @property
+    def sharing_seconds(self) -> float | None:
+        """How long the shared weights may be trained; None for all epochs."""
+        time = self._spec.budget.time
+        return parse_duration(time).total_seconds() * _SHARING_PART if time else None
 
     @property
     def epochs(self) -> int:

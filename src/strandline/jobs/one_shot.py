@@ -49,7 +49,7 @@ def share_weights(
 
     def on_epoch(trial: Trial) -> None:
         if progress is not None:
-            progress(_progress(spec, trial, approach.epochs))
+            progress(_progress(spec, trial, approach))
 
     source = TrainingSource(
         own_uid,
@@ -96,15 +96,23 @@ def _check_end(name: str, source: TrainingSource) -> None:
     raise FailedRunError(f"{failure.kind} {done}: {failure.message}; when that is mended, {go_on}")
 
 
-def _progress(spec: SearchSpec, trial: Trial, epochs: int) -> SearchProgress:
+def _progress(spec: SearchSpec, trial: Trial, approach: OneShotApproach) -> SearchProgress:
     return SearchProgress(
         trial=None,
         best=None,
         counts=dict.fromkeys(TrialState, 0),
         elapsed_seconds=trial.seconds,
-        seconds_left=None,
+        seconds_left=_seconds_left(trial, approach.epochs, approach.sharing_seconds),
         value_name=spec.objectives[0].metric,
         stage=STAGE,
         done=trial.step,
-        total=epochs,
+        total=approach.epochs,
     )
+
+
+def _seconds_left(trial: Trial, epochs: int, limit: float | None) -> float | None:
+    """Return what the epochs left take at the pace so far, or the time left for them."""
+    if not trial.step:
+        return None
+    left = (epochs - trial.step) * trial.seconds / trial.step
+    return left if limit is None else min(left, max(0.0, limit - trial.seconds))

@@ -10,7 +10,7 @@ import pytest
 
 from strandline.jobs.approaches import OneShotApproach
 from strandline.jobs.one_shot import share_weights
-from strandline.jobs.search import run_search
+from strandline.jobs.search import SearchProgress, run_search
 from strandline.learn.one_shot.children import draw_children
 from strandline.learn.transfer_data import TransferData
 from strandline.spec.records import Trial, TrialState
@@ -95,3 +95,23 @@ def test_children_of_weights_that_were_shared_through_a_power_cut_are_the_trials
     assert [(t.candidate, t.metrics) for t in found] == [(t.candidate, t.metrics) for t in expected]
     for place in (calm, hit):
         place.catalog.close()
+
+
+def test_sharing_tells_how_far_it_is_and_how_long_the_rest_takes(
+    tmp_path: Path, data: TransferData
+) -> None:
+    spec = make_spec("enas")
+    place = SearchPlace(tmp_path)
+    seen: list[SearchProgress] = []
+    share(place, spec, data, progress=seen.append)
+    place.catalog.close()
+    assert [(each.done, each.total) for each in seen] == [(1, 2), (2, 2)]
+    first, last = (each.seconds_left for each in seen)
+    assert first == pytest.approx(seen[0].elapsed_seconds)  # the other epoch at this pace
+    assert last == 0
+    short = spec.model_copy(update={"budget": spec.budget.model_copy(update={"time": "1s"})})
+    place = SearchPlace(tmp_path / "short")
+    share(place, short, data, progress=seen.append)
+    place.catalog.close()
+    assert seen[2].seconds_left is not None
+    assert seen[2].seconds_left <= 0.5
