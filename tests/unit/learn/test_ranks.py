@@ -97,6 +97,7 @@ def learn(case: Case, ranks: Ranks) -> tuple[Fitting, list[float], Floats]:
     for _ in range(EPOCHS):
         fitting.run_epoch()
         losses.append(fitting.loss)
+        fitting.settle()
     return fitting, losses, fitting.logits(np.arange(IMAGES))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import pytest
+import torch
 from PIL import Image
 
 from strandline.adapters.files import FileStore
@@ -19,7 +20,7 @@ from strandline.cells.registry import FAMILIES
 from strandline.data.decode import decode_image
 from strandline.learn.scratch.batches import GREY, change, draw_batches
 from strandline.learn.scratch.finish import finish_network
-from strandline.learn.scratch.fitting import Fitting, learning_rate
+from strandline.learn.scratch.fitting import Fitting, learning_rate, normalise
 from strandline.learn.scratch.pixels import load_pixels
 from strandline.learn.scratch.recipe import read_recipe, scratch_space
 from strandline.learn.scratch.trials import ScratchFactory
@@ -325,6 +326,43 @@ def test_a_lost_checkpoint_costs_time_alone(data: TransferData, lost: str) -> No
     finished = finish_network(data, space, candidate, given)
     calm = finish_network(data, space, candidate, last.checkpoint)
     assert np.array_equal(finished.out_of_fold_logits, calm.out_of_fold_logits)
+
+
+# ---------------------------------------------------------------- statistics
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_statistics_taken_anew_are_of_the_weights_and_leave_the_training_alone(
+    family: str,
+) -> None:
+    network = {"imageSize": 16, "filters": 4, "cells": 1, "dropPath": 0.3}
+    space = make_space(family, network=network)
+    calm, settled = make_fitting(space), make_fitting(space)
+    for _ in range(2):
+        calm.run_epoch()
+        settled.run_epoch()
+        settled.settle()
+    own, other = calm.network.state_dict(), settled.network.state_dict()
+    assert calm.loss == settled.loss
+    moved = {name for name, each in own.items() if not torch.equal(each, other[name])}
+    assert moved
+    assert all(".running_" in name or "num_batches" in name for name in moved)
+    before = settled.logits(np.arange(64))
+    settled.settle()  # with the same weights again
+    assert np.array_equal(settled.logits(np.arange(64)), before)
+
+
+def test_scores_with_new_statistics_are_as_in_training() -> None:
+    fitting = make_fitting(make_space(schedule={"epochs": 2, "batchSize": 8, "learningRate": 0.2}))
+    fitting.run_epoch()
+    old = fitting.logits(np.arange(64))
+    fitting.settle()
+    new = fitting.logits(np.arange(64))
+    fitting.network.train()
+    pixels = normalise(fitting._pixels, torch.device("cpu"))
+    with torch.no_grad():
+        expected = fitting.network(pixels).numpy()  # by the statistics of just these images
+    assert np.abs(new - expected).max() < 0.1 * np.abs(old - expected).max()
 
 
 # ---------------------------------------------------------------- holding out

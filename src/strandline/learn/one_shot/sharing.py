@@ -35,6 +35,7 @@ from strandline.learn.scratch.fitting import (
 )
 from strandline.learn.scratch.pixels import Pixels, load_pixels
 from strandline.learn.scratch.recipe import read_recipe
+from strandline.learn.scratch.statistics import renew_statistics
 from strandline.learn.transfer_data import NEVER_SCORED, TransferData
 from strandline.search.space import Candidate
 from strandline.spec.errors import CorruptArtifactError, InvalidSpecError
@@ -123,15 +124,9 @@ class Sharing(ABC, Generic[P]):
         with seeded(self._data.seed, 0):
             network = self._build(candidate)
         self._bank.copy_into(network)
-        norms = [each for each in network.modules() if isinstance(each, nn.BatchNorm2d)]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean over all batches
-        network.train()
-        with torch.no_grad():
-            for batch in _slices(self._learned[:_RECALIBRATION_IMAGES]):
-                network(normalise(self._pixels[batch], self._device))
-        return network.eval()
+        some = _slices(self._learned[:_RECALIBRATION_IMAGES])
+        renew_statistics(network, (normalise(self._pixels[rows], self._device) for rows in some))
+        return network
 
     def logits(self, network: CellNetwork, rows: Rows) -> Floats:
         """Return a child's logits of some of the images, float32 [m, labels]."""

@@ -55,6 +55,7 @@ def finish_network(
         if progress is not None:
             progress(fitting.epochs_done, recipe.schedule.epochs)
         fitting.run_epoch()
+    fitting.settle()
     rows = validation_rows(data)
     scorer = NetworkScorer(data, recipe.network.image_size, fitting)
     graph = image_model(fitting.network, recipe.plan(len(data.labels)))

@@ -27,6 +27,7 @@ from strandline.learn.scratch.pixels import Pixels
 from strandline.learn.scratch.ranks import ALONE, Ranks
 from strandline.learn.scratch.recipe import ScratchRecipe
 from strandline.learn.scratch.shared_norm import share_norms
+from strandline.learn.scratch.statistics import renew_statistics
 from strandline.learn.transfer_data import Targets
 from strandline.spec.errors import CorruptArtifactError, UnusableDataError
 from strandline.spec.networks import Schedule
@@ -39,6 +40,7 @@ _MOMENTUM = 0.9
 LONGEST_GRADIENT = 5.0
 _AUXILIARY_WEIGHT = 0.4
 _SCORED_IMAGES = 256
+_SETTLING_IMAGES = 512
 _WEIGHT, _VELOCITY = "weight/", "velocity/"
 
 
@@ -111,6 +113,20 @@ class Fitting:
                 total += self._learn(batch)
         self.epochs_done += 1
         self.loss = float(self._ranks.add_up(total)) / steps
+
+    def settle(self) -> None:
+        """Take the statistics of normalisation anew, for the weights as they are.
+
+        Training does not look at them, so it goes on as it would have.
+        """
+        count = min(_SETTLING_IMAGES, len(self._rows))
+        # Spread over all: rows may be in the order of their labels.
+        chosen = self._rows[np.linspace(0, len(self._rows) - 1, count).astype(int)]
+        pieces = -(-count // _SCORED_IMAGES)
+        batches = (chosen[piece::pieces] for piece in range(pieces))
+        own = (batch[self._ranks.share(len(batch))] for batch in batches)
+        with torch.backends.cudnn.flags(allow_tf32=False):
+            renew_statistics(self.network, (self._images(self._pixels[rows]) for rows in own))
 
     def logits(self, rows: Rows) -> Floats:
         """Return logits of some of the images, float32 [m, labels]; each process scores a part."""

@@ -47,13 +47,15 @@ class SharedNorm(nn.BatchNorm2d):
         return normed
 
     def _remember(self, mean: Tensor, variance: Tensor, count: Tensor) -> None:
-        if self.running_mean is None or self.running_var is None or self.momentum is None:
+        if self.running_mean is None or self.running_var is None:
             return
+        assert self.num_batches_tracked is not None, "it comes with the other two"
         with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(variance * (count / (count - 1)), self.momentum)
-            if self.num_batches_tracked is not None:
-                self.num_batches_tracked.add_(1)
+            self.num_batches_tracked.add_(1)
+            # Without momentum all batches count the same.
+            rate = self.momentum or 1.0 / float(self.num_batches_tracked)
+            self.running_mean.lerp_(mean, rate)
+            self.running_var.lerp_(variance * (count / (count - 1)), rate)
 
 
 def share_norms(network: nn.Module, ranks: Ranks) -> None:

@@ -90,6 +90,7 @@ class ScratchTrainable:
         started = time.monotonic()
         if not self._fitting.finished:
             self._fitting.run_epoch()
+        self._fitting.settle()
         data, rows = self._data, validation_rows(self._data)
         judged = validation_metrics(
             self._fitting.logits(rows), data.targets[rows], data.task, data.labels
