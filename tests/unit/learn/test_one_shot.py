@@ -256,9 +256,9 @@ def test_what_only_one_sibling_has_learns_as_much_as_what_all_have(data: Transfe
     base = {**cell("nasbench201", 0), "op_0_3": "nor_conv_3x3"}
     other = {**base, "op_0_3": "nor_conv_1x1"}
     sharing = SharingFactory(data, make_space(), choose(), threads=1).make()
-    rows = np.concatenate([sharing._learned[:4]] * 2)
+    rows = np.concatenate([sharing._learned[:4]] * 4)
     with seeded(0):
-        networks = [sharing._build(each) for each in (base, other)]
+        networks = [sharing._build(each) for each in (base, other, other, other)]
     alone = SharingFactory(data, make_space(), choose(), threads=1).make()
     with seeded(0):
         only = alone._build(base)

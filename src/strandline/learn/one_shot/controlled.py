@@ -1,9 +1,10 @@
 """Shared weights and a controller that is rewarded, in turns (ENAS, arXiv 1802.03268).
 
 An epoch has two phases, as published (section 2.2). Each batch of training images is
-learned from by children that the controller draws, with the weights they share with all
-others. Then the controller is rewarded for children it draws: by their loss, with these
-weights, on images that the weights never learn from.
+learned from by children that the controller draws, or chance does, with the weights they share
+with all others. Then the controller is rewarded for children it draws: by their loss, with these
+weights, on images that the weights never learn from. Before the warm-up is over chance draws all
+children, and nobody is rewarded.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Shared weights and the strengths of operations, both by gradients (DARTS, arXiv 1806.09055).
 
-For each batch of training images the strengths descend the loss of a batch that the weights
-never learn from, then the weights descend the loss of theirs (algorithm 1 of the paper, in
-its first-order form: the strengths do not look ahead to what the weights will do).
+After the warm-up, for each batch of training images the strengths descend the loss of a batch
+that the weights never learn from, then the weights descend the loss of theirs (algorithm 1 of
+the paper, in its first-order form: the strengths do not look ahead to what the weights will
+do).
 
 The loss depends on strengths through a relaxation, of which there are two. `sampled`: a cell
 is drawn, and the gradient of its gates passes straight through the draw to a softmax with

@@ -53,7 +53,9 @@ class SharedNorm(nn.BatchNorm2d):
         with torch.no_grad():
             self.num_batches_tracked.add_(1)
             # Without momentum all batches count the same.
-            rate = self.momentum or 1.0 / float(self.num_batches_tracked)
+            rate = self.momentum
+            if rate is None:
+                rate = 1.0 / float(self.num_batches_tracked)
             self.running_mean.lerp_(mean, rate)
             self.running_var.lerp_(variance * (count / (count - 1)), rate)
 
