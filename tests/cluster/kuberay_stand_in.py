@@ -132,8 +132,7 @@ class KubeRayStandIn:
     def _begin(self, job: Document) -> None:
         finalizers = job["metadata"].get("finalizers") or []
         if FINALIZER not in finalizers:
-            patch = {"finalizers": [*finalizers, FINALIZER]}
-            job = self.api.patch_merge(RAYJOBS, key_of(job), {"metadata": patch})
+            job = self._set_finalizers(job, [*finalizers, FINALIZER])
         mark = secrets.token_hex(3)[:5]
         name = job["metadata"]["name"]
         self._write(
@@ -222,8 +221,16 @@ class KubeRayStandIn:
         for place, driver in self.drivers.items():
             if identity and place.startswith(f"{identity}/") and driver.exit_code() is None:
                 driver.stop()
-        rest = [each for each in finalizers if each != FINALIZER]
-        self.api.patch_merge(RAYJOBS, key_of(job), {"metadata": {"finalizers": rest}})
+        self._set_finalizers(job, [each for each in finalizers if each != FINALIZER])
+
+    def _set_finalizers(self, job: Document, wanted: list[str]) -> Document:
+        """Set them unless the job was changed: the garbage collector takes its own off meanwhile.
+
+        Raises:
+            ConflictError: the job is no longer as it was read.
+        """
+        metadata = {"finalizers": wanted, "resourceVersion": job["metadata"]["resourceVersion"]}
+        return self.api.patch_merge(RAYJOBS, key_of(job), {"metadata": metadata})
 
     # ------------------------------------------------------------ the cluster
 
