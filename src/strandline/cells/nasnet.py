@@ -229,8 +229,10 @@ def _express(cell: _Cell) -> tuple[Expression, list[Value]]:
 
     def apply(state: str, operation: str) -> Value:
         strided = cell.name == "reduction" and state in INPUTS
-        if operation == "identity" and not strided and state not in wide:
-            return states[state]
+        if operation == "identity":
+            if not strided and state not in wide:
+                return states[state]
+            operation = "conv_1x1"  # the same network, but that drop path spares the identity
         if operation == "avg_pool_3x3" and state not in wide:
             return graph.apply_linear(operation, states[state])
         pools = operation.startswith("max_pool") and state not in wide

@@ -197,13 +197,38 @@ def test_an_identity_is_what_it_copies() -> None:
     assert len(texts) == 1
 
 
-def test_an_identity_that_halves_the_size_is_an_operation() -> None:
+def test_an_identity_that_halves_the_size_is_a_convolution() -> None:
     rest = [("block_0", "conv_3x3", "block_0", "conv_3x3", "add")] * 4
     normal = [("current", "identity", "previous", "identity", "add"), *rest]
     one = nasnet.genotype(normal, normal)
     assert nasnet.expression(one, "normal").placed()[0].reads == {"previous", "current"}
     names = [each.name for each in nasnet.expression(one, "reduction").placed()]
-    assert names.count("identity") == 2
+    assert "identity" not in names
+    assert names.count("conv_1x1") == 2
+
+
+def test_an_identity_differs_from_a_convolution_only_where_it_copies() -> None:
+    """That is in a normal cell, or of a block in a reduction cell, and only of what adds."""
+    space, rng, plan = NasNet(), np.random.default_rng(4), Plan(32, 10, 12, 1)
+    seen = set()
+    for _ in range(300):
+        candidate = space.sample(rng)
+        cell, block = str(rng.choice(nasnet.CELLS)), int(rng.integers(nasnet.BLOCKS))
+        state = str(candidate[f"{cell}_{block}_first"])
+        pair = [
+            {**candidate, f"{cell}_{block}_first_op": operation}
+            for operation in ("identity", "conv_1x1")
+        ]
+        read = state in nasnet.INPUTS
+        combine = "" if read else str(candidate[f"{cell}_{state.removeprefix('block_')}_combine"])
+        changes = combine == "concat" or (read and cell == "reduction")
+        counts = [space.count(each, plan) for each in pair]
+        assert (counts[0] == counts[1]) == changes
+        assert (space.canonical(pair[0]) == space.canonical(pair[1])) == changes
+        if changes:
+            assert space.features(pair[0]).tolist() == space.features(pair[1]).tolist()
+        seen.add((cell, read, combine))
+    assert len(seen) == 6
 
 
 def test_concatenating_differs_from_adding() -> None:

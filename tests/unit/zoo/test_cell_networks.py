@@ -211,6 +211,19 @@ def test_weights_follow_from_the_seed_and_load_into_another_network(name: str) -
         assert torch.equal(network(images), other(images))
 
 
+def test_cells_that_are_one_though_an_operation_is_called_otherwise_are_one_network() -> None:
+    wide = {"reduction_0_combine": "concat", "reduction_1_first": "block_0"}
+    images = torch.rand(3, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    for name in ("reduction_0_first_op", "reduction_1_first_op"):
+        pair = [{**NASNET_A, **wide, name: each} for each in ("identity", "conv_1x1")]
+        assert len({family("nasnet").canonical(each) for each in pair}) == 1
+        logits = []
+        for candidate in pair:
+            torch.manual_seed(1)
+            logits.append(build_network("nasnet", candidate, SMALL).eval()(images))
+        torch.testing.assert_close(logits[0], logits[1], rtol=0, atol=0)
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_paths_drop_more_often_in_later_cells_and_later_in_training(name: str) -> None:
     network = make(name, plan=Plan(16, 5, 4, 2, drop_path=0.4)).train()
