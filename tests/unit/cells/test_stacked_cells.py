@@ -208,7 +208,7 @@ def test_an_identity_that_halves_the_size_is_a_convolution() -> None:
 
 
 def test_an_identity_differs_from_a_convolution_only_where_it_copies() -> None:
-    """That is in a normal cell, or of a block in a reduction cell, and only of what adds."""
+    """It does not copy an input of a reduction cell, nor a block that concatenates."""
     space, rng, plan = NasNet(), np.random.default_rng(4), Plan(32, 10, 12, 1)
     seen = set()
     for _ in range(300):
