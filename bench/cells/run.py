@@ -34,10 +34,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from strandline.cells.registry import family
+from strandline.learn.bootstrap import resampled_weights
 
 DATA = Path(os.environ.get("STRANDLINE_TEST_DATA", "../shared/data"))
 RANDOM_CELLS = 10
 TRAIN_A_LABEL = 600  # of 1,000: the other 400 join the 200 test images, for narrower intervals
+RESAMPLES = 10_000
 API = "strandline.dev/v1alpha1"
 
 
@@ -229,15 +231,16 @@ def _margin_interval(right: NDArray[np.bool_], seed: int) -> tuple[float, float]
     Args:
         right: [cells, images].
     """
-    rng = np.random.default_rng(seed)
     found, others = right[0].astype(float), right[1:].astype(float)
-    margins = []
-    for _ in range(10_000):
-        images = rng.integers(0, len(found), len(found))
-        cells = np.bincount(rng.integers(0, len(others), len(others)), minlength=len(others))
-        means = np.bincount(images, minlength=len(found)) / len(found)
-        margins.append(found @ means - cells @ (others @ means) / len(others))
-    low, high = np.quantile(margins, [0.025, 0.975])
+    size = len(found)
+    cells = np.concatenate([*resampled_weights(np.arange(len(others)), RESAMPLES, seed)]) / len(
+        others
+    )
+    margins: list[NDArray[np.float64]] = []
+    for images in resampled_weights(np.arange(size), RESAMPLES, seed + 1):
+        drawn = cells[sum(map(len, margins)) :][: len(images)]
+        margins.append((images @ found - (images @ others.T * drawn).sum(axis=1)) / size)
+    low, high = np.quantile(np.concatenate(margins), [0.025, 0.975])
     return float(low), float(high)
 
 
