@@ -1,4 +1,7 @@
-"""`python -m tests.cluster up | down | status`: what `make cluster-up` and so on call."""
+"""`python -m tests.cluster build | up | down | status`: what `make cluster-up` and so on call.
+
+`build` provides what `up` would: packages of the system and programs. It starts nothing.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +17,18 @@ from tests.cluster.site import Site, load, site_folder
 def main() -> int:
     """Do what the command line says."""
     parser = argparse.ArgumentParser(prog="python -m tests.cluster", description=__doc__)
-    parser.add_argument("action", choices=("up", "down", "status"))
+    parser.add_argument("action", choices=("build", "up", "down", "status"))
     action = parser.parse_args().action
     try:
-        return {"up": _up, "down": _down, "status": _status}[action]()
+        return {"build": _build, "up": _up, "down": _down, "status": _status}[action]()
     except RuntimeError as error:
         print(f"{error}\nLogs, if any: {site_folder()}/logs", file=sys.stderr)
         return 1
+
+
+def _build() -> int:
+    lifecycle.provide(lifecycle.Steps(lifecycle.report_to_stderr))
+    return 0
 
 
 def _up() -> int:

@@ -78,7 +78,7 @@ def up(folder: Path, *, dies_with_parent: bool = False, report: Report = report_
     _check_length(folder)
     down(folder)
     steps = Steps(report)
-    _provide(steps)
+    provide(steps)
     site = sites.make(folder)
     master = Master(site)
     with steps.step("certificates and configuration"):
@@ -108,7 +108,12 @@ def down(folder: Path) -> bool:
     return True
 
 
-def _provide(steps: Steps) -> None:
+def provide(steps: Steps) -> None:
+    """Install the packages and build the programs that a cluster needs, those that are missing.
+
+    Raises:
+        RuntimeError: it cannot be done here, or a package cannot be installed.
+    """
     if os.geteuid() != 0:
         raise RuntimeError("a whole cluster needs root: namespaces, mounts and cgroups")
     packages_needed = packages.missing_packages()
