@@ -1,6 +1,6 @@
 """Architecture search from end to end, as a user does it: is what it finds worth the search?
 
-Run: python bench/cells/run.py [--trials 64] (an hour on two cores; --home keeps it).
+Run: python bench/cells/run.py [--trials 80] (an hour and a half on two cores; --home keeps it).
 
 A Search with the preset `cells` looks at CIFAR-10 images on a small proxy and re-ranks its
 best cells. The cell it chose and ten drawn at random are then trained alike, each as a
@@ -115,11 +115,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--home", type=Path, default=None)
     parser.add_argument("--family", default="nasnet")
-    parser.add_argument("--trials", type=int, default=64)
-    parser.add_argument("--candidates", type=int, default=16, help="cells to re-rank")
+    parser.add_argument("--trials", type=int, default=80)
+    parser.add_argument("--images", type=int, help="that the search learns from (default: all)")
+    parser.add_argument("--candidates", type=int, default=10, help="cells to re-rank")
     parser.add_argument("--time", default="1h")
     parser.add_argument("--size", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     home = Home(options.home or Path(tempfile.mkdtemp(prefix="bench-cells-")))
@@ -156,7 +157,7 @@ def _search(
                 "family": options.family,
                 "network": network,
                 "schedule": {"epochs": 3},
-                "images": 3000,
+                "images": options.images,
             },
             "algorithm": {"name": "predictor-evolution"},
             "budget": {"trials": options.trials, "time": options.time},
