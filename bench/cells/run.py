@@ -1,6 +1,6 @@
 """Architecture search from end to end, as a user does it: is what it finds worth the search?
 
-Run: python bench/cells/run.py [--trials 80] (an hour and a half on two cores; --home keeps it).
+Run: python bench/cells/run.py [--trials 80] (some ninety minutes on two cores; --home keeps it).
 
 A Search with the preset `cells` looks at CIFAR-10 images on a small proxy and re-ranks its
 best cells. The cell it chose and ten drawn at random are then trained alike, each as a
@@ -10,7 +10,8 @@ and how far apart that interval and the found one's own are: by log loss, which 
 looks at, and by precision.
 Last the found cell is trained larger on aerial images, through a `kill -9` of its job.
 
-Everything goes through the commands; it needs the development data (STRANDLINE_TEST_DATA).
+Everything but the scores of single images goes through the commands; it needs the
+development data (STRANDLINE_TEST_DATA).
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Home:
         """Return the metrics of each image by itself, in order of path: [images] each."""
         exported = self.path / "exported" / model
         self.run("export", model, "--out", str(exported), "--force")
-        predictor = Predictor(next(exported.glob("*.bundle")))
+        predictor = Predictor(exported / f"{model}.bundle")
         paths = sorted(folder.glob("*/*"))
         truth = np.array([predictor.labels.index(path.parent.name) for path in paths])
         scores = np.array([predictor.scores(_decode(path)) for path in paths], np.float64)
