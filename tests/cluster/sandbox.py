@@ -99,15 +99,17 @@ class Sandbox:
         )
 
     def pid(self, name: str) -> int | None:
-        """Return a server's process id inside, None while it does not run."""
-        init = self.init
+        """Return a server's process id inside, None while it does not run.
+
+        It runs until the kernel has buried it: a killed process is a zombie as soon as its
+        first thread has ended, while others may still hold its ports.
+        """
         try:
             pid = int(self._file(f"{name}.pid").read_text("utf-8"))
-            inside = Path("/proc", str(init), "root")
-            stat = (inside / "proc" / str(pid) / "stat").read_text("utf-8")
         except (OSError, ValueError):
             return None
-        return None if stat.rpartition(")")[2].split()[0] in "ZX" else pid
+        inside = Path("/proc", str(self.init), "root", "proc", str(pid))
+        return pid if inside.exists() else None
 
     def was_spawned(self, name: str) -> bool:
         """Return whether a server was started and not stopped since."""

@@ -4,14 +4,25 @@ from __future__ import annotations
 
 import io
 import json
+import sys
+import time
 
 import pytest
 from minio.error import S3Error
 from tests.cluster.cluster import Cluster
+from tests.cluster.component import Component
 from tests.cluster.kubectl import KubectlError
+from tests.cluster.sandbox import Sandbox
 from tests.cluster.test_cluster import pod
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
+
+# Its first thread ends, as that of a killed process does before the others.
+_HEADLESS = """
+import ctypes, threading, time
+threading.Thread(target=time.sleep, args=(600,)).start()
+ctypes.CDLL(None).pthread_exit(None)
+"""
 
 
 def test_the_apiserver_is_gone_for_a_while(own_cluster: Cluster) -> None:
@@ -46,6 +57,23 @@ def test_the_database_restarts_with_its_rows(own_cluster: Cluster) -> None:
 def test_a_component_that_was_killed_comes_back(own_cluster: Cluster, name: str) -> None:
     own_cluster.faults.crash(name)
     own_cluster.kubectl("wait", "--for=condition=Ready", "node", "--all", "--timeout=120s")
+
+
+def test_a_component_runs_while_any_of_its_threads_does(own_cluster: Cluster) -> None:
+    assert own_cluster.site is not None
+    sandbox = Sandbox(own_cluster.site)
+    headless = Component("headless", sandbox, [sys.executable, "-c", _HEADLESS], lambda: True)
+    headless.start()
+    try:
+        pid = sandbox.pid("headless")
+        deadline = time.monotonic() + 30
+        while "Z (zombie)" not in sandbox.run("cat", f"/proc/{pid}/status"):
+            assert time.monotonic() < deadline, "its first thread does not end"
+            time.sleep(0.05)
+        assert headless.runs
+    finally:
+        headless.kill()
+    assert not headless.runs
 
 
 def test_old_watches_are_told_gone(own_cluster: Cluster) -> None:
