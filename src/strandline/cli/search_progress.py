@@ -60,6 +60,7 @@ def _lines(found: ProgressReport) -> Iterator[str]:
     yield from _outlook(found)
     yield from _choices(found)
     yield from _front(found)
+    yield from _reranked(found)
     for group in found.failures:
         yield f"{group.count} died: {group.kind.value}, trial {group.trials[-1]}: {group.message}"
         yield f"  {group.advice}"
@@ -122,6 +123,18 @@ def _front(found: ProgressReport) -> Iterator[str]:
     yield from table_lines(("TRIAL", *(m.upper() for m in metrics), "WITHIN LIMITS"), rows)
     if len(found.front) > _MOST_FRONT:
         yield f"and {len(found.front) - _MOST_FRONT} more: -o json shows all"
+
+
+def _reranked(found: ProgressReport) -> Iterator[str]:
+    if found.reranked:
+        yield "after full training, the chosen trial first:"
+        rows = [
+            [str(t.trial), f"{t.value:.4f}", "" if t.searched is None else f"{t.searched:.4f}"]
+            for t in found.reranked
+        ]
+        yield from table_lines(("TRIAL", found.metric.upper(), "IN THE SEARCH"), rows)
+    if found.proxy is not None:
+        yield found.proxy.in_words()
 
 
 COMMANDS: tuple[click.Command, ...] = ()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from strandline.jobs.search_journal import CatalogJournal
 from strandline.ports import Catalog, ObjectStore
@@ -21,6 +22,8 @@ from strandline.spec.progress import (
     FailureGroup,
     FrontTrial,
     ProgressReport,
+    ProxyReport,
+    RerankedTrial,
     ValueForecast,
 )
 from strandline.spec.records import FailureKind, Scalar, Trial, TrialState
@@ -49,16 +52,21 @@ def search_progress(catalog: Catalog, store: ObjectStore, name: str) -> Progress
     spec = SearchSpec.model_validate(resource.spec)
     journal = CatalogJournal(resource.uid, catalog, store)
     elapsed = float(journal.read_mark("elapsed") or 0.0)
-    return report_progress(name, spec, journal.trials(), elapsed)
+    return report_progress(name, spec, journal.trials(), elapsed, resource.status)
 
 
 def report_progress(
-    name: str, spec: SearchSpec, trials: Sequence[Trial], elapsed_seconds: float
+    name: str,
+    spec: SearchSpec,
+    trials: Sequence[Trial],
+    elapsed_seconds: float,
+    status: Mapping[str, Any],
 ) -> ProgressReport:
     """Return how a search of these trials stands.
 
     Args:
         elapsed_seconds: of wall-clock time, over all its runs.
+        status: the Search's; has what the full training after the search found.
     """
     ended = sorted((t for t in trials if t.state in ENDED), key=_end)
     judged = list(_judge(spec, ended))
@@ -79,6 +87,8 @@ def report_progress(
         no_forecast=why,
         importances=_importances(judged),
         front=_front(spec, judged),
+        reranked=_reranked(trials, status),
+        proxy=_proxy(status),
         failures=_failures(ended),
         steps=_steps(trials),
     )
@@ -237,6 +247,31 @@ def _front(spec: SearchSpec, judged: Sequence[_Judged]) -> tuple[FrontTrial, ...
             within_limits=worth.excess == 0,
         )
         for trial, worth in chosen
+    )
+
+
+def _reranked(trials: Sequence[Trial], status: Mapping[str, Any]) -> tuple[RerankedTrial, ...]:
+    metrics = {trial.number: trial.metrics for trial in trials}
+    return tuple(
+        RerankedTrial(
+            trial=each["number"],
+            searched=metrics.get(each["number"], {}).get(each["metric"]),
+            value=each["value"],
+        )
+        for each in status.get("reranked") or []
+    )
+
+
+def _proxy(status: Mapping[str, Any]) -> ProxyReport | None:
+    found = status.get("proxy")
+    if found is None:
+        return None
+    return ProxyReport(
+        trials=found["trials"],
+        rank_correlation=found["rankCorrelation"],
+        low=found["low"],
+        high=found["high"],
+        cost_ratio=found["costRatio"],
     )
 
 

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from strandline.learn import plots
 from strandline.learn.plots import Band, Chart, Dot, Line
 from strandline.learn.report import page_environment, policy_hash, source_of
-from strandline.spec.progress import FrontTrial, ProgressReport, ValueForecast
+from strandline.spec.progress import FrontTrial, ProgressReport, RerankedTrial, ValueForecast
 
 _MOST_BARS, _MOST_ROWS, _MOST_CHARTS = 20, 200, 6
 _BAR_HEIGHT, _BAR_LEFT, _BAR_WIDTH = 20, 150, 160
@@ -35,6 +35,7 @@ def render_progress(report: ProgressReport) -> str:
         metrics=metrics,
         front=[_row(trial, metrics) for trial in report.front[:_MOST_ROWS]],
         front_charts=list(_front_charts(report.front, metrics)),
+        reranked_chart=_reranked_chart(report),
         bars=_bars(report),
         steps=sorted(report.steps.items()),
     )
@@ -70,6 +71,10 @@ def _tiles(report: ProgressReport) -> Iterator[dict[str, str]]:
     if report.best is not None:
         note = f"trial {report.best.trial}"
         yield {"name": report.metric, "value": f"{report.best.value:.4g}", "note": note}
+    if report.reranked:
+        chosen = report.reranked[0]
+        note = f"trial {chosen.trial}, the chosen one"
+        yield {"name": "Fully trained", "value": f"{chosen.value:.4g}", "note": note}
     for name, found in (("At the end", report.at_budget), ("Twice the budget", report.at_double)):
         if found is not None:
             note = f"{found.low:.4g} to {found.high:.4g}"
@@ -110,12 +115,13 @@ def _curve_chart(
     values = [point.value for point in report.curve]
     told = [*values, *(v for band in bands for v in (*band.low, *band.high))]
     bottom, top = _room(told)
+    now = bands[0].x[0] if bands else last
     return plots.draw(
         Chart(
             f"The best {report.metric} over {x}",
             x,
             report.metric,
-            [_staircase(places, values, max(last if not bands else places[-1], places[-1]))],
+            [_staircase(places, values, max(now, places[-1]))],
             [Dot(places[-1], values[-1], "point", f"trial {report.curve[-1].trial}")],
             x_top=max(last, places[-1], 1.0),
             y_top=top,
@@ -140,7 +146,6 @@ def _front_charts(
     front: Sequence[FrontTrial], metrics: Sequence[str]
 ) -> Iterator[tuple[Markup, str]]:
     for one, other in list(combinations(metrics, 2))[:_MOST_CHARTS]:
-        (left, right), (bottom, top) = (_room([t.values[m] for t in front]) for m in (one, other))
         dots = [
             Dot(
                 trial.values[one],
@@ -152,24 +157,42 @@ def _front_charts(
             for trial in front[:_MOST_ROWS]
         ]
         title = f"{other} against {one}"
-        yield (
-            plots.draw(
-                Chart(
-                    title,
-                    one,
-                    other,
-                    [],
-                    dots,
-                    x_top=right,
-                    x_bottom=left,
-                    y_top=top,
-                    y_bottom=bottom,
-                    x_tick=_number,
-                    y_tick=_number,
-                )
-            ),
+        yield _scatter(title, one, other, dots), title
+
+
+def _reranked_chart(report: ProgressReport) -> Markup | None:
+    known = [(t, t.searched) for t in report.reranked if t.searched is not None]
+    if len(known) < 2:
+        return None  # one dot says less than its row
+    dots = [_reranked_dot(report, trial, searched) for trial, searched in known]
+    title = f"{report.metric} after full training against that in the search"
+    return _scatter(title, "in the search", "after full training", dots)
+
+
+def _reranked_dot(report: ProgressReport, trial: RerankedTrial, searched: float) -> Dot:
+    kind = "point" if trial is report.reranked[0] else "before"
+    told = f"trial {trial.trial}: {searched:.4g} in the search, {trial.value:.4g} fully trained"
+    return Dot(searched, trial.value, kind, told)
+
+
+def _scatter(title: str, x: str, y: str, dots: Sequence[Dot]) -> Markup:
+    left, right = _room([dot.x for dot in dots])
+    bottom, top = _room([dot.y for dot in dots])
+    return plots.draw(
+        Chart(
             title,
+            x,
+            y,
+            [],
+            dots,
+            x_top=right,
+            x_bottom=left,
+            y_top=top,
+            y_bottom=bottom,
+            x_tick=_number,
+            y_tick=_number,
         )
+    )
 
 
 def _room(values: Sequence[float]) -> tuple[float, float]:

@@ -81,6 +81,44 @@ class FailureGroup(Record):
     advice: str
 
 
+class RerankedTrial(Record):
+    """A trial whose network was trained fully after the search.
+
+    Attributes:
+        searched: its value in the search, None when it has none there any more.
+        value: after the full training, which decides.
+    """
+
+    trial: int
+    searched: float | None
+    value: float
+
+
+class ProxyReport(Record):
+    """How well the search's brief trainings rank candidates, by trials drawn at random.
+
+    Attributes:
+        trials: that were trained fully as well, for this.
+        rank_correlation: Spearman's, -1 to 1, with its 95% interval.
+        cost_ratio: seconds of the full training by those of the brief one.
+    """
+
+    trials: int
+    rank_correlation: float
+    low: float
+    high: float
+    cost_ratio: float
+
+    def in_words(self) -> str:
+        """Return it as a sentence."""
+        return (
+            f"How the search ranks {self.trials} trials drawn at random goes with how full "
+            f"training does by {self.rank_correlation:.2f} (95%: {self.low:.2f} to "
+            f"{self.high:.2f}; Spearman's rank correlation, 1 is the same); a full training "
+            f"takes {self.cost_ratio:.1f} times as long."
+        )
+
+
 class ProgressReport(Record):
     """How a search stands.
 
@@ -96,6 +134,9 @@ class ProgressReport(Record):
         no_forecast: why there is none; empty when there is one.
         importances: the greatest first; empty with too few trials.
         front: of several objectives, the best of the first one first.
+        reranked: the chosen trial first, by the first objective; empty before the end, and when
+            nothing was to be re-ranked.
+        proxy: None when no trials were drawn for it.
         failures: the most frequent first.
         steps: how many trials did so many steps at least, of all that did one.
     """
@@ -112,5 +153,7 @@ class ProgressReport(Record):
     no_forecast: str
     importances: tuple[ChoiceImportance, ...]
     front: tuple[FrontTrial, ...]
+    reranked: tuple[RerankedTrial, ...]
+    proxy: ProxyReport | None
     failures: tuple[FailureGroup, ...]
     steps: Mapping[int, int]

@@ -17,6 +17,7 @@ import strandline
 from strandline import compose
 from strandline.cli.agent import AGENT_SWITCH
 from strandline.cli.main import main
+from strandline.jobs.status import change_status
 from strandline.learn.progress_report import render_progress
 from strandline.spec.errors import AlreadyExistsError, NotFoundError, outcome_of
 from strandline.spec.progress import ProgressReport
@@ -109,6 +110,35 @@ def test_the_page_stands_alone_and_shows_names_as_text(run: Run, tmp_path: Path)
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count('class="chart"') == 4  # over trials, over time, front, importances
+
+
+def test_what_full_training_chose_is_told_in_the_terminal_and_on_the_page(
+    run: Run, tmp_path: Path
+) -> None:
+    values = {3: 0.91, 8: 0.88, 5: 0.75}
+    told = {
+        "reranked": [
+            {"number": n, "metric": "val/auc_pr", "value": value} for n, value in values.items()
+        ],
+        "proxy": {
+            "trials": 12,
+            "rankCorrelation": 0.625,
+            "low": 0.1,
+            "high": 0.9,
+            "costRatio": 5.0,
+        },
+    }
+    catalog = compose.local(load_settings()).catalog
+    change_status(catalog, "Search", "coast", lambda row: {**row.status, **told})
+    lines = run("search", "progress", "coast", "--report", "out.html").stdout.splitlines()
+    start = lines.index("after full training, the chosen trial first:")
+    rows = [line.split() for line in lines[start + 2 : start + 5]]
+    assert [(int(row[0]), float(row[1])) for row in rows] == [*values.items()]
+    assert "12 trials drawn at random" in lines[start + 5]
+    page = (tmp_path / "out.html").read_text(encoding="utf-8")
+    assert page.count('class="chart"') == 5
+    assert "3, chosen" in page
+    assert "12 trials drawn at random" in page
 
 
 def test_a_page_that_is_there_is_replaced_only_when_told_so(run: Run, tmp_path: Path) -> None:

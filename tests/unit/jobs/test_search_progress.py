@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from strandline.jobs.progress import report_progress
-from strandline.spec.progress import ProgressReport
+from strandline.spec.progress import ProgressReport, ProxyReport, RerankedTrial
 from strandline.spec.records import Failure, FailureKind, Trial, TrialState
 from strandline.testing.searches import make_search_spec
 
@@ -30,8 +30,10 @@ def ended(number: int, metrics: Mapping[str, float], **fields: Any) -> Trial:
     )
 
 
-def report(trials: list[Trial], **spec: Any) -> ProgressReport:
-    return report_progress("coast", make_search_spec(**spec), trials, 0.0)
+def report(
+    trials: list[Trial], status: Mapping[str, Any] | None = None, **spec: Any
+) -> ProgressReport:
+    return report_progress("coast", make_search_spec(**spec), trials, 0.0, status or {})
 
 
 def died(number: int, kind: FailureKind, message: str) -> Trial:
@@ -185,6 +187,29 @@ def test_a_trial_without_the_other_objective_does_not_keep_the_rest_from_being_t
     assert [each.trial for each in found.front] == [1]
     assert found.best is not None
     assert found.best.trial == 1
+
+
+def test_what_full_training_decided_stands_beside_what_the_search_had_thought() -> None:
+    status = {
+        "reranked": [{"number": n, "metric": "score", "value": v} for n, v in ((1, 0.9), (7, 0.8))],
+        "proxy": {
+            "trials": 5,
+            "rankCorrelation": 0.5,
+            "low": -0.25,
+            "high": 1.0,
+            "costRatio": 4.0,
+        },
+    }
+    found = report([ended(0, {"score": 0.7}), ended(1, {"score": 0.6})], status)
+    assert found.reranked == (
+        RerankedTrial(trial=1, searched=0.6, value=0.9),
+        RerankedTrial(trial=7, searched=None, value=0.8),
+    )
+    assert found.proxy == ProxyReport(
+        trials=5, rank_correlation=0.5, low=-0.25, high=1.0, cost_ratio=4.0
+    )
+    assert "5 trials" in found.proxy.in_words()
+    assert (report([]).reranked, report([]).proxy) == ((), None)
 
 
 def test_choices_are_told_from_the_candidates_and_the_report_survives_json() -> None:
