@@ -143,11 +143,11 @@ def build(names: Iterable[str] = NAMES, report: Report = print) -> None:
     """Build what is missing, one after the other.
 
     Raises:
-        FileNotFoundError: Go is not installed.
+        RuntimeError: Go is not installed.
         subprocess.CalledProcessError: a build failed; what it said is on stderr.
     """
     if shutil.which("go") is None:
-        raise FileNotFoundError("Go is needed to build the programs of the test cluster")
+        raise RuntimeError("Go builds the programs of the test cluster: install it first")
     for name in missing(names):
         if path(name).exists():
             continue  # somebody else was faster
