@@ -116,6 +116,50 @@ def _conv(inputs: list[Any], attributes: Attributes) -> Tensor:
     return functional.conv2d(value, weight, bias, strides, padding, dilations, groups)
 
 
+def _padding(attributes: Attributes) -> list[int]:
+    top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
+    if (top, left) != (bottom, right) or attributes.get("auto_pad", "NOTSET") != "NOTSET":
+        raise ValueError("only pooling that is padded alike on both sides is known here")
+    return [top, left]
+
+
+def _max_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
+    return functional.max_pool2d(
+        inputs[0],
+        attributes["kernel_shape"],
+        attributes.get("strides", [1, 1]),
+        _padding(attributes),
+        attributes.get("dilations", [1, 1]),
+        bool(attributes.get("ceil_mode", 0)),
+    )
+
+
+def _average_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
+    return functional.avg_pool2d(
+        inputs[0],
+        attributes["kernel_shape"],
+        attributes.get("strides", [1, 1]),
+        _padding(attributes),
+        bool(attributes.get("ceil_mode", 0)),
+        bool(attributes.get("count_include_pad", 0)),
+    )
+
+
+def _batch_normalization(inputs: list[Any], attributes: Attributes) -> Tensor:
+    value, scale, bias, mean, variance = inputs
+    epsilon = attributes.get("epsilon", 1e-5)
+    return functional.batch_norm(value, mean, variance, scale, bias, eps=epsilon)
+
+
+def _pad(inputs: list[Any], attributes: Attributes) -> Tensor:
+    if attributes.get("mode", "constant") != "constant" or any(inputs[2:]):
+        raise ValueError("only padding with zeros, of all axes, is known here")
+    pads: list[int] = inputs[1]
+    ends = zip(pads[: len(pads) // 2], pads[len(pads) // 2 :], strict=True)
+    # ONNX has all beginnings first; torch has pairs, of the last axis first.
+    return functional.pad(inputs[0], [size for pair in reversed([*ends]) for size in pair])
+
+
 def _gemm(inputs: list[Any], attributes: Attributes) -> Tensor:
     a = inputs[0].t() if attributes.get("transA") else inputs[0]
     b = inputs[1].t() if attributes.get("transB") else inputs[1]
@@ -195,6 +239,8 @@ _Operator = Callable[[list[Any], Attributes], Tensor]
 _OPERATORS: dict[str, _Operator] = {
     "Abs": _unary(torch.abs),
     "Add": _binary(torch.add),
+    "AveragePool": _average_pool,
+    "BatchNormalization": _batch_normalization,
     "Cast": _cast,
     "Clip": _clip,
     "Concat": lambda inputs, attributes: torch.cat(inputs, attributes["axis"]),
@@ -212,8 +258,10 @@ _OPERATORS: dict[str, _Operator] = {
     "Identity": _unary(lambda value: value),
     "MatMul": _binary(torch.matmul),
     "Max": _binary(torch.maximum),
+    "MaxPool": _max_pool,
     "Mul": _binary(torch.mul),
     "Neg": _unary(torch.neg),
+    "Pad": _pad,
     "Pow": _binary(torch.pow),
     "ReduceL2": _reduce(lambda value, axes, keep: value.square().sum(axes, keep).sqrt()),
     "ReduceMax": _reduce(lambda value, axes, keep: value.amax(axes, keep)),

@@ -1,4 +1,4 @@
-"""The torch module gives what ONNX Runtime gives, for every head on a real backbone."""
+"""The torch module gives what ONNX Runtime gives: every head on a real backbone, and cells."""
 
 import io
 import itertools
@@ -16,6 +16,8 @@ from PIL import Image
 
 from strandline.bundle.format import Bundle, open_bundle
 from strandline.bundle.session import GraphSession
+from strandline.cells.family import Plan
+from strandline.cells.registry import FAMILIES, family
 from strandline.learn import torch_graph
 from strandline.learn.calibrate import identity_calibration
 from strandline.learn.export_torch import make_module, to_safetensors, to_torchscript
@@ -25,6 +27,8 @@ from strandline.learn.refit import finish_graph
 from strandline.learn.torch_graph import TorchGraph
 from strandline.spec.records import Task
 from strandline.testing.bundles import LABELS, make_bundle
+from strandline.zoo.cells.image_graph import image_model
+from strandline.zoo.cells.registry import build_network
 from strandline.zoo.extractor import FeaturePart, build_extractor, images_input
 from strandline.zoo.graphs import GraphParts, finish_model
 
@@ -67,6 +71,12 @@ def whole_bundle(extractor: ModelProto, head: str, scaling: str, task: Task, pat
     return open_bundle(path)
 
 
+def load_scripted(bundle: Bundle) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is on its way out
+        return torch.jit.load(io.BytesIO(to_torchscript(bundle)))  # type: ignore[no-untyped-call]
+
+
 CASES = [
     *itertools.product([each.name for each in REGISTRY], KINDS[:1], [Task.MULTICLASS]),
     *itertools.product(["logistic"], KINDS[1:], [Task.MULTILABEL]),
@@ -88,15 +98,41 @@ def test_every_head_and_scaling_scores_the_same_in_torch(
     np.testing.assert_allclose(found, session.scores(images), atol=1e-4)
 
 
+@pytest.mark.parametrize("name", FAMILIES)
+def test_networks_of_cells_score_the_same_in_torch(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    # Of an odd size: strides of two go over its edge there.
+    plan = Plan(image_size=17, labels=3, filters=4, cells=1)
+    network = build_network(name, family(name).sample(np.random.default_rng(0)), plan)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # it normalises by what it saw last
+    with torch.no_grad():
+        network(torch.randn(8, 3, 17, 17) + 0.5)
+    model = image_model(network, plan)
+    graph = finish_graph(model, identity_calibration(3, Task.MULTICLASS), Task.MULTICLASS)
+    golden = [scene(1, 17, 17), scene(2, 17, 17)]
+    path = make_bundle(
+        tmp_path / "b", labels=LABELS, graph=graph.SerializeToString(), golden=golden
+    )
+    bundle = open_bundle(path)
+    images = np.stack([scene(seed, 17, 17) for seed in (5, 6, 7)])
+    expected = GraphSession(bundle.graph, 3, threads=1).scores(images)
+    assert np.ptp(expected, axis=0).max() > 1e-3
+    (tmp_path / "model.safetensors").write_bytes(to_safetensors(bundle))
+    for saved in (torch_graph.load(str(tmp_path / "model.safetensors")), load_scripted(bundle)):
+        with torch.inference_mode():
+            found = saved(torch.from_numpy(images)).numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
 @pytest.mark.slow
 def test_what_was_saved_takes_batches_and_other_sizes(
     extractor: ModelProto, tmp_path: Path
 ) -> None:
     bundle = whole_bundle(extractor, "logistic", KINDS[0], Task.MULTICLASS, tmp_path / "b")
     module = make_module(bundle)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # TorchScript is on its way out
-        scripted = torch.jit.load(io.BytesIO(to_torchscript(bundle)))  # type: ignore[no-untyped-call]
+    scripted = load_scripted(bundle)
     (tmp_path / "model.safetensors").write_bytes(to_safetensors(bundle))
     loaded = torch_graph.load(str(tmp_path / "model.safetensors"))
     for count, height, width in ((1, 33, 250), (3, SIDE, SIDE), (2, 130, 131)):
