@@ -79,20 +79,44 @@ def _resize(inputs: list[Any], attributes: Attributes) -> Tensor:
     """Antialiased linear, on uint8 [N, H, W, C].
 
     ONNX Runtime computes this with weights in fixed point: where a value lies right between
-    two gray levels (one in a hundred, as a rule) it may go the other way.
+    two gray levels it may go the other way: for one value in a hundred at most when images
+    are made smaller, for one in ten when they are enlarged (measured on noise).
     """
     images, sizes = inputs[0], inputs[3]
     if attributes.get("axes") != [1, 2] or attributes.get("mode") != "linear":
         raise ValueError("only linear resizing of [N, H, W, C] is known here")
+    if attributes.get("exclude_outside", 0):
+        raise ValueError("only resizing that goes on beyond the edges is known here")
     height, width = sizes
     antialias = bool(attributes.get("antialias", 0))
     value: Tensor = images.permute(0, 3, 1, 2).float()
     # Across first, then down, rounded after each, as ONNX Runtime and Pillow do it.
-    for size in ([value.shape[2], width], [height, width]):
-        value = functional.interpolate(value, size=size, mode="bilinear", antialias=antialias)
+    for size in (width, height):
+        value = value @ _resize_weights(value, size, antialias)
         if not images.is_floating_point():
             value = (value + 0.5).floor().clamp(0, 255)
+        value = value.transpose(2, 3)
     return value.permute(0, 2, 3, 1).to(images.dtype)
+
+
+def _resize_weights(value: Tensor, size: int, antialias: bool) -> Tensor:
+    """Return how much each place on the last axis counts for each of `size` new ones.
+
+    What a filter has beyond an edge counts for the edge, as ONNX says; torch's own resizing
+    leaves it out.
+    """
+    old = value.shape[-1]
+    # No filter reaches further than one whole axis to either side.
+    places = torch.arange(3 * old, device=value.device, dtype=torch.float64) - old
+    scale = torch.as_tensor(old, dtype=torch.float64) / size
+    centers = (torch.arange(size, device=value.device, dtype=torch.float64) + 0.5) * scale
+    width = scale.clamp(min=1.0) if antialias else 1.0
+    weights = (1 - ((places[:, None] + 0.5 - centers) / width).abs()).clamp(min=0)
+    weights = weights / weights.sum(0)
+    before, behind = weights[:old].sum(0), weights[2 * old :].sum(0)
+    index = torch.arange(old, device=value.device)[:, None]
+    beyond = before * (index == 0) + behind * (index == old - 1)
+    return (weights[old : 2 * old] + beyond).float()
 
 
 def _conv(inputs: list[Any], attributes: Attributes) -> Tensor:
