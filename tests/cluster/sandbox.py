@@ -106,10 +106,10 @@ class Sandbox:
         """
         try:
             pid = int(self._file(f"{name}.pid").read_text("utf-8"))
+            Path("/proc", str(self.init), "root", "proc", str(pid)).stat()
         except (OSError, ValueError):
             return None
-        inside = Path("/proc", str(self.init), "root", "proc", str(pid))
-        return pid if inside.exists() else None
+        return pid
 
     def was_spawned(self, name: str) -> bool:
         """Return whether a server was started and not stopped since."""
