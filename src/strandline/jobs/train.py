@@ -18,7 +18,7 @@ from strandline.jobs.examined import check_learnable
 from strandline.jobs.one_shot import share_weights
 from strandline.jobs.search import SearchOutcome, SearchProgress, run_search
 from strandline.jobs.spec_watch import SpecWatch
-from strandline.jobs.status import change_status
+from strandline.jobs.status import change_status, with_fields
 from strandline.ports import (
     Catalog,
     Clock,
@@ -238,9 +238,8 @@ def _rerank(
     )
     _check_outcome(resource.name, reranked.outcome)
     fields: dict[str, Any] = {"reranked": reranked.status(spec.objectives)}
-    if (proxy := judge_proxy(spec, sample, reranked)) is not None:
-        fields["proxy"] = proxy
-    change_status(place.catalog, "Search", resource.name, lambda r: {**r.status, **fields})
+    fields["proxy"] = judge_proxy(spec, sample, reranked)  # None: that of before is gone
+    change_status(place.catalog, "Search", resource.name, lambda r: with_fields(r.status, fields))
     # The receipt names every candidate tried: those of the search, then the finalists.
     tried = [
         trial.model_copy(update={"number": len(outcome.trials) + trial.number})
