@@ -100,14 +100,15 @@ def _resize(inputs: list[Any], attributes: Attributes) -> Tensor:
 
 
 def _resize_weights(value: Tensor, size: int, antialias: bool) -> Tensor:
-    """Return how much each place on the last axis counts for each of `size` new ones.
+    """Return how much each place on the last axis counts for each new one: [old, `size`].
 
-    What a filter has beyond an edge counts for the edge, as ONNX says; torch's own resizing
-    leaves it out.
+    What a filter has beyond an edge counts for the edge (ONNX, Resize, `exclude_outside` 0);
+    torch's own resizing leaves it out, as Pillow does.
     """
     old = value.shape[-1]
     # No filter reaches further than one whole axis to either side.
     places = torch.arange(3 * old, device=value.device, dtype=torch.float64) - old
+    # A tensor, so that what is traced holds for images of other sizes.
     scale = torch.as_tensor(old, dtype=torch.float64) / size
     centers = (torch.arange(size, device=value.device, dtype=torch.float64) + 0.5) * scale
     width = scale.clamp(min=1.0) if antialias else 1.0
@@ -140,32 +141,29 @@ def _conv(inputs: list[Any], attributes: Attributes) -> Tensor:
     return functional.conv2d(value, weight, bias, strides, padding, dilations, groups)
 
 
-def _padding(attributes: Attributes) -> list[int]:
+def _window(attributes: Attributes) -> tuple[list[int], list[int], list[int]]:
+    """Return the kernel, strides and padding of a pooling, [down, across] each."""
     top, left, bottom, right = attributes.get("pads", [0, 0, 0, 0])
     if (top, left) != (bottom, right) or attributes.get("auto_pad", "NOTSET") != "NOTSET":
         raise ValueError("only pooling that is padded alike on both sides is known here")
-    return [top, left]
+    return attributes["kernel_shape"], attributes.get("strides", [1, 1]), [top, left]
 
 
 def _max_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
     return functional.max_pool2d(
         inputs[0],
-        attributes["kernel_shape"],
-        attributes.get("strides", [1, 1]),
-        _padding(attributes),
-        attributes.get("dilations", [1, 1]),
-        bool(attributes.get("ceil_mode", 0)),
+        *_window(attributes),
+        dilation=attributes.get("dilations", [1, 1]),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
     )
 
 
 def _average_pool(inputs: list[Any], attributes: Attributes) -> Tensor:
     return functional.avg_pool2d(
         inputs[0],
-        attributes["kernel_shape"],
-        attributes.get("strides", [1, 1]),
-        _padding(attributes),
-        bool(attributes.get("ceil_mode", 0)),
-        bool(attributes.get("count_include_pad", 0)),
+        *_window(attributes),
+        ceil_mode=bool(attributes.get("ceil_mode", 0)),
+        count_include_pad=bool(attributes.get("count_include_pad", 0)),
     )
 
 
