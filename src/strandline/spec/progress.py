@@ -112,10 +112,10 @@ class ProxyReport(Record):
     def in_words(self) -> str:
         """Return it as a sentence."""
         return (
-            f"How the search ranks {self.trials} trials drawn at random goes with how full "
-            f"training does by {self.rank_correlation:.2f} (95%: {self.low:.2f} to "
-            f"{self.high:.2f}; Spearman's rank correlation, 1 is the same); a full training "
-            f"takes {self.cost_ratio:.1f} times as long."
+            f"Of {self.trials} trials drawn at random, the ranking by the search and that by full "
+            f"training have a correlation of {self.rank_correlation:.2f} (Spearman's, 1 is the "
+            f"same ranking; 95%: {self.low:.2f} to {self.high:.2f}); full training takes "
+            f"{self.cost_ratio:.1f} times as long."
         )
 
 
@@ -134,8 +134,8 @@ class ProgressReport(Record):
         no_forecast: why there is none; empty when there is one.
         importances: the greatest first; empty with too few trials.
         front: of several objectives, the best of the first one first.
-        reranked: the chosen trial first, by the first objective; empty before the end, and when
-            nothing was to be re-ranked.
+        reranked: the chosen trial first, by the first objective; empty until a first full
+            training has ended, which a search that goes on keeps until the next one.
         proxy: None when no trials were drawn for it.
         failures: the most frequent first.
         steps: how many trials did so many steps at least, of all that did one.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -110,6 +111,21 @@ def test_the_page_stands_alone_and_shows_names_as_text(run: Run, tmp_path: Path)
     assert "http://" not in page.replace("http://www.w3.org", "")
     assert "https://" not in page
     assert page.count('class="chart"') == 4  # over trials, over time, front, importances
+
+
+def test_the_curve_goes_on_to_where_the_forecast_begins(run: Run) -> None:
+    found = strandline.search_progress("coast")
+    assert found.best is not None
+    assert found.best.ended < 60  # or there would be nothing to go on for
+    chart = render_progress(found).split('class="chart"')[1]
+    lines, bands = (
+        [[tuple(map(float, each.split(","))) for each in points.split()] for points in told]
+        for told in (
+            re.findall(rf'<{shape}[^>]* points="([^"]+)"', chart)
+            for shape in ("polyline", "polygon")
+        )
+    )
+    assert lines[-1][-1] == bands[0][0]
 
 
 def test_what_full_training_chose_is_told_in_the_terminal_and_on_the_page(
